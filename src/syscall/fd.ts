@@ -1,0 +1,91 @@
+import { BpfError } from "../errors.ts";
+import type { SyscallBackend } from "./backend.ts";
+import { call } from "./call.ts";
+import { SyscallError } from "./errors.ts";
+
+const F_DUPFD_CLOEXEC = 1030;
+
+/**
+ * Owner of a file descriptor. Close it, or hold it in `using`: the collector does not.
+ *
+ * All descriptors made here are close-on-exec.
+ */
+export class Fd {
+  /** The shim it was made with. */
+  readonly backend: SyscallBackend;
+  /** What it is, for messages: `map "events"`. */
+  readonly label: string;
+  #number: number;
+
+  /**
+   * @param backend shim it was made with
+   * @param number open descriptor; this object closes it
+   * @param label what it is, for messages
+   */
+  constructor(backend: SyscallBackend, number: number, label = "descriptor") {
+    this.backend = backend;
+    this.label = label;
+    // `bpf_attr` takes 0 for "no descriptor", so 0 to 2 are moved away, as libbpf does.
+    this.#number = number > 2 ? number : moveAway(backend, number);
+  }
+
+  /**
+   * The descriptor number.
+   *
+   * @throws BpfError `ERR_CLOSED` after `close()`: the number may already be another file
+   */
+  get number(): number {
+    if (this.#number < 0) throw new BpfError("ERR_CLOSED", `Cannot use ${this.label}: it is closed`);
+    return this.#number;
+  }
+
+  /** Whether `close()` was called. */
+  get closed(): boolean {
+    return this.#number < 0;
+  }
+
+  /**
+   * A second descriptor for the same kernel object, to pass to another owner.
+   *
+   * @throws SyscallError `EMFILE`; BpfError `ERR_CLOSED`
+   */
+  duplicate(): Fd {
+    const args = [this.number, F_DUPFD_CLOEXEC, 3];
+    const number = call(this.backend, "fcntl", args, () => ({ fd: this.#number, cmd: "F_DUPFD_CLOEXEC", arg: 3 }));
+    if (number < 0) throw new SyscallError(`Cannot duplicate ${this.label}`, "fcntl", number);
+    return new Fd(this.backend, number, this.label);
+  }
+
+  /** Closes the descriptor. Idempotent. */
+  close(): void {
+    const number = this.#number;
+    if (number < 0) return;
+    this.#number = -1;
+    closeDescriptor(this.backend, number);
+  }
+
+  /** Closes the descriptor. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/**
+ * Closes a descriptor by number. EINTR is not retried: on Linux the descriptor is gone all the same.
+ *
+ * @internal
+ */
+export function closeDescriptor(backend: SyscallBackend, number: number): void {
+  call(backend, "close", [number], () => ({ fd: number }));
+}
+
+function moveAway(backend: SyscallBackend, number: number): number {
+  const moved = call(backend, "fcntl", [number, F_DUPFD_CLOEXEC, 3], () => ({
+    fd: number,
+    cmd: "F_DUPFD_CLOEXEC",
+    arg: 3,
+  }));
+  closeDescriptor(backend, number);
+  if (moved < 0) throw new SyscallError("Cannot move a descriptor away from the standard streams", "fcntl", moved);
+  return moved;
+}

@@ -1,0 +1,158 @@
+import type { DescriptorWatcher, SyscallBackend } from "./backend.ts";
+import { call, keepAlive, kernelBuffer } from "./call.ts";
+import { SyscallError } from "./errors.ts";
+import { Fd } from "./fd.ts";
+
+const EPOLL_CLOEXEC = 0x80000;
+const EPOLL_CTL_ADD = 1;
+const EPOLL_CTL_DEL = 2;
+const EPOLLIN = 0x1;
+const EPOLLET = 2 ** 31;
+const BATCH = 64;
+
+/** A descriptor being waited on. */
+export interface PollSource {
+  /** Lets this source keep the process running. Counts: one `unref` for each `ref`. */
+  ref(): void;
+  /** Takes one `ref` back. */
+  unref(): void;
+  /** Stops waiting. Idempotent. Call it before the descriptor is closed. */
+  close(): void;
+}
+
+interface Entry {
+  readonly fd: number;
+  readonly ready: () => void;
+}
+
+/**
+ * One epoll descriptor for all sources of a backend, under the event loop's own poll.
+ *
+ * Sources are edge-triggered: a source whose data stays unread (a slow consumer, or a ring buffer record that is still
+ * being written) wakes nobody, so nothing ever spins. Who waits must therefore look for data once more before waiting.
+ */
+class Poller {
+  readonly #backend: SyscallBackend;
+  readonly #epoll: Fd;
+  readonly #watcher: DescriptorWatcher;
+  readonly #entries = new Map<number, Entry>();
+  readonly #events: Uint8Array;
+  readonly #eventsView: DataView;
+  readonly #eventsAddress: number;
+  readonly #stride: number;
+  readonly #dataOffset: number;
+  #refs = 0;
+
+  constructor(backend: SyscallBackend) {
+    this.#backend = backend;
+    // `struct epoll_event` is packed on x86-64 only.
+    this.#stride = backend.architecture === "x64" ? 12 : 16;
+    this.#dataOffset = this.#stride - 8;
+    this.#events = kernelBuffer(this.#stride * BATCH);
+    this.#eventsView = new DataView(this.#events.buffer);
+    this.#eventsAddress = backend.addressOf(this.#events);
+    const fd = call(backend, "epoll_create1", [EPOLL_CLOEXEC], () => ({ flags: "EPOLL_CLOEXEC" }));
+    if (fd < 0) throw new SyscallError("Cannot wait for events", "epoll_create1", fd);
+    this.#epoll = new Fd(backend, fd, "epoll");
+    try {
+      this.#watcher = backend.watch(this.#epoll.number, () => this.#drain());
+    } catch (error) {
+      this.#epoll.close();
+      throw error;
+    }
+  }
+
+  add(fd: number, ready: () => void): PollSource {
+    this.#control(EPOLL_CTL_ADD, fd);
+    const entry: Entry = { fd, ready };
+    this.#entries.set(fd, entry);
+    let refs = 0;
+    let open = true;
+    return {
+      ref: () => {
+        if (!open) return;
+        refs++;
+        if (++this.#refs === 1) this.#watcher.ref();
+      },
+      unref: () => {
+        if (!open || refs === 0) return;
+        refs--;
+        if (--this.#refs === 0) this.#watcher.unref();
+      },
+      close: () => {
+        if (!open) return;
+        open = false;
+        this.#refs -= refs;
+        if (refs > 0 && this.#refs === 0) this.#watcher.unref();
+        this.#entries.delete(fd);
+        this.#control(EPOLL_CTL_DEL, fd);
+        if (this.#entries.size === 0) this.discard();
+      },
+    };
+  }
+
+  #control(operation: number, fd: number): void {
+    const event = kernelBuffer(this.#stride);
+    const view = new DataView(event.buffer);
+    view.setUint32(0, EPOLLIN | EPOLLET, true);
+    view.setInt32(this.#dataOffset, fd, true);
+    const address = this.#backend.addressOf(event);
+    const op = operation === EPOLL_CTL_ADD ? "EPOLL_CTL_ADD" : "EPOLL_CTL_DEL";
+    const result = call(this.#backend, "epoll_ctl", [this.#epoll.number, operation, fd, address], () => ({
+      epfd: this.#epoll.number,
+      op,
+      fd,
+      events: "EPOLLIN|EPOLLET",
+    }));
+    keepAlive(event);
+    if (result < 0 && operation === EPOLL_CTL_ADD) {
+      throw new SyscallError(`Cannot wait on descriptor ${fd}`, "epoll_ctl", result);
+    }
+  }
+
+  #drain(): void {
+    if (this.#epoll.closed) return;
+    const args = [this.#epoll.number, this.#eventsAddress, BATCH, 0, 0, 8];
+    let count: number;
+    do {
+      count = call(this.#backend, "epoll_pwait", args, () => ({ epfd: this.#epoll.number, timeout: 0 }));
+      const ready: number[] = [];
+      for (let i = 0; i < count; i++) ready.push(this.#eventsView.getInt32(i * this.#stride + this.#dataOffset, true));
+      for (const fd of ready) this.#entries.get(fd)?.ready();
+    } while (count === BATCH && !this.#epoll.closed);
+    if (!this.#epoll.closed) this.#watcher.arm();
+  }
+
+  discard(): void {
+    pollers.delete(this.#backend);
+    this.#watcher.close();
+    this.#epoll.close();
+  }
+}
+
+const pollers = new WeakMap<SyscallBackend, Poller>();
+
+/**
+ * Waits on a descriptor without blocking the event loop.
+ *
+ * @param backend shim
+ * @param fd descriptor that supports epoll; stays the caller's
+ * @param ready called once for each time the kernel reports news (edge-triggered), and once at first when there is
+ *   something to read already
+ * @returns the source; it does not keep the process running until `ref()`
+ * @throws SyscallError `EPERM` when the descriptor cannot be waited on
+ */
+export function pollDescriptor(backend: SyscallBackend, fd: number, ready: () => void): PollSource {
+  let poller = pollers.get(backend);
+  const fresh = poller === undefined;
+  if (poller === undefined) {
+    poller = new Poller(backend);
+    pollers.set(backend, poller);
+  }
+  try {
+    return poller.add(fd, ready);
+  } catch (error) {
+    if (fresh) poller.discard();
+    throw error;
+  }
+}
