@@ -22,6 +22,9 @@ export interface SyscallNumbers {
   readonly ppoll: number;
   readonly clock_gettime: number;
   readonly getpid: number;
+  readonly fsopen: number;
+  readonly fsconfig: number;
+  readonly fsmount: number;
 }
 
 const x64: SyscallNumbers = {
@@ -45,6 +48,9 @@ const x64: SyscallNumbers = {
   ppoll: 271,
   clock_gettime: 228,
   getpid: 39,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
 };
 
 const arm64: SyscallNumbers = {
@@ -68,6 +74,9 @@ const arm64: SyscallNumbers = {
   ppoll: 73,
   clock_gettime: 113,
   getpid: 172,
+  fsopen: 430,
+  fsconfig: 431,
+  fsmount: 432,
 };
 
 /** System call numbers by architecture. Sources: the kernel's `syscall_64.tbl` and its generic table. */
