@@ -1,6 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import type { Test } from "uvu";
+
+/** Root of the repository. */
+export const repository: string = fileURLToPath(new URL("../../..", import.meta.url));
 
 /** What a test may need of the machine. Each check gives `undefined` (fine) or the reason why not. */
 const checks: Record<string, () => string | undefined> = {
@@ -10,11 +15,11 @@ const checks: Record<string, () => string | undefined> = {
   "net-admin": () => capability(12, "CAP_NET_ADMIN"),
   "sys-admin": () => capability(21, "CAP_SYS_ADMIN"),
   "kernel-btf": () => (existsSync("/sys/kernel/btf/vmlinux") ? undefined : "needs /sys/kernel/btf/vmlinux"),
-  gcc: () => tool("gcc", "--version"),
+  gcc: () => tool("gcc"),
   koffi: () => (existsSync("node_modules/koffi") ? undefined : "needs the koffi package"),
 };
 
-/** A requirement by name; `tool:NAME` means that a program answers to `--version`. */
+/** A requirement by name; `tool:NAME` or `tool:NAME>=VERSION` is a program that {@link toolPath} finds. */
 export type Requirement = keyof typeof checks | `tool:${string}` | (string & {});
 
 function capability(bit: number, name: string): string | undefined {
@@ -24,9 +29,62 @@ function capability(bit: number, name: string): string | undefined {
   return ((set >> BigInt(bit)) & 1n) === 1n ? undefined : `needs ${name}`;
 }
 
-function tool(program: string, flag: string): string | undefined {
-  const result = spawnSync(program, [flag], { stdio: "ignore" });
-  return result.error === undefined ? undefined : `needs ${program}`;
+/**
+ * The cache directory of `scripts/debian-tools.sh`, found by the same rule as there.
+ *
+ * @returns an absolute path, whether or not it exists
+ */
+export function toolsDirectory(): string {
+  if (process.env.RAWBPF_TOOLS) return process.env.RAWBPF_TOOLS;
+  const own = join(repository, ".cache/tools");
+  const shared = "/var/cache/rawbpf-tools";
+  return !existsSync(own) && existsSync(shared) ? shared : own;
+}
+
+/** Dotted version that a program reports, `undefined` when it does not start. */
+function versionOf(path: string): string | undefined {
+  const flag = /(^|\/)go$/.test(path) ? "version" : "--version";
+  const result = spawnSync(path, [flag], { encoding: "utf8" });
+  if (result.error !== undefined) return undefined;
+  return /\d+(\.\d+)+/.exec(result.stdout + result.stderr)?.[0] ?? "0";
+}
+
+function atLeast(version: string, minimum: string): boolean {
+  const parts = version.split(".").map(Number);
+  for (const [i, wanted] of minimum.split(".").map(Number).entries()) {
+    const part = parts[i] ?? 0;
+    if (part !== wanted) return part > wanted;
+  }
+  return true;
+}
+
+const paths = new Map<string, string | undefined>();
+
+/**
+ * Path of a program: the one that `scripts/debian-tools.sh` fetched, else the one in `PATH`.
+ *
+ * @param name file name, such as `llvm-mc`
+ * @param options `minimum`: lowest dotted version that will do, such as `19` or `7.5`
+ * @returns `undefined` when there is none, or only an older one
+ */
+export function toolPath(name: string, options: { readonly minimum?: string } = {}): string | undefined {
+  const key = `${name}>=${options.minimum ?? "0"}`;
+  if (!paths.has(key)) {
+    const candidates = [join(toolsDirectory(), "bin", name), name];
+    const fits = (path: string): boolean => {
+      if (path !== name && !existsSync(path)) return false;
+      const version = versionOf(path);
+      return version !== undefined && atLeast(version, options.minimum ?? "0");
+    };
+    paths.set(key, candidates.find(fits));
+  }
+  return paths.get(key);
+}
+
+function tool(wanted: string): string | undefined {
+  const [name, minimum] = wanted.split(">=") as [string, string?];
+  const found = toolPath(name, minimum === undefined ? {} : { minimum });
+  return found === undefined ? `needs ${name}${minimum === undefined ? "" : ` ${minimum}`}` : undefined;
 }
 
 const known = new Map<string, string | undefined>();
@@ -38,7 +96,7 @@ const known = new Map<string, string | undefined>();
  */
 export function missing(requirement: Requirement): string | undefined {
   if (!known.has(requirement)) {
-    const check = requirement.startsWith("tool:") ? () => tool(requirement.slice(5), "--version") : checks[requirement];
+    const check = requirement.startsWith("tool:") ? () => tool(requirement.slice(5)) : checks[requirement];
     if (check === undefined) throw new Error(`Unknown requirement ${requirement}`);
     known.set(requirement, check());
   }
