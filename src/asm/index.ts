@@ -1,5 +1,11 @@
 // Browser-safe.
 
+export * from "./builder.ts";
+export { closest } from "./closest.ts";
+export { type DecodeOptions, decode } from "./decode.ts";
+export { type ByteOrder, encode } from "./encode.ts";
+export { AsmError, type AsmProblem, asmError, asmProblem, renderProblem } from "./errors.ts";
+export { helperHint, helperNumber } from "./helpers.ts";
 export {
   type Instruction,
   type InstructionMeta,
@@ -11,3 +17,7 @@ export {
   slotsOf,
   withMeta,
 } from "./instruction.ts";
+export { type Cpu, type KfuncReference, type Layout, type LinkOptions, layout, link } from "./link.ts";
+export * from "./opcodes.ts";
+export * from "./operation.ts";
+export * from "./registers.ts";

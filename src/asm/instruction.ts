@@ -43,8 +43,14 @@ export interface InstructionMeta {
   readonly source?: SourceLine | undefined;
   /** A relocation not yet applied. */
   readonly relocation?: InstructionRelocation | undefined;
-  /** Fields of the second slot of an `ld_imm64` that are not zero as they should be, kept by lenient decoding. */
-  readonly secondSlot?: { readonly opcode: number; readonly registers: number; readonly offset: number } | undefined;
+  /**
+   * Fields of the second slot of an `ld_imm64` that are not zero as they should be, kept by lenient decoding
+   * (`registers` is the whole byte, as it stands in memory); `"missing"` when the program ends after the first slot.
+   */
+  readonly secondSlot?:
+    | { readonly opcode: number; readonly registers: number; readonly offset: number }
+    | "missing"
+    | undefined;
 }
 
 /**
@@ -101,10 +107,10 @@ export function instruction(
 /**
  * How many 8-byte slots an instruction takes.
  *
- * @returns 2 for `ld_imm64`, else 1
+ * @returns 2 for `ld_imm64` (unless its second slot is missing), else 1
  */
 export function slotsOf(insn: Instruction): 1 | 2 {
-  return insn.opcode === LD_IMM64 ? 2 : 1;
+  return insn.opcode === LD_IMM64 && insn.meta?.secondSlot !== "missing" ? 2 : 1;
 }
 
 /**
