@@ -71,7 +71,7 @@ onKernel("tables agree with the running kernel", () => {
       agree++;
     }
   }
-  assert.ok(agree > 300, `${agree} entries`);
+  assert.ok(agree > 200, `${agree} entries`);
   console.log(`\nNOTE ${agree} entries of ${TABLES.length} tables agree with the running kernel`);
 });
 
