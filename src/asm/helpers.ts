@@ -1,8 +1,8 @@
 // Browser-safe.
 
+import { closest } from "../bytes/index.ts";
 import { HELPERS, type HelperName } from "../kernel-abi/helpers.generated.ts";
 import { findHelper } from "../kernel-abi/helpers.ts";
-import { closest } from "./closest.ts";
 import { asmError } from "./errors.ts";
 
 /**

@@ -1,7 +1,6 @@
 // Browser-safe.
 
 export * from "./builder.ts";
-export { closest } from "./closest.ts";
 export { type DecodeOptions, decode } from "./decode.ts";
 export { type ByteOrder, encode } from "./encode.ts";
 export { AsmError, type AsmProblem, asmError, asmProblem, renderProblem } from "./errors.ts";

@@ -1,7 +1,7 @@
 // Browser-safe.
 
+import { closest } from "../bytes/index.ts";
 import type { BpfErrorCode } from "../errors.ts";
-import { closest } from "./closest.ts";
 import { AsmError, type AsmProblem, asmProblem } from "./errors.ts";
 import {
   type Instruction,

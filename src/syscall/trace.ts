@@ -112,9 +112,11 @@ export interface FormatSyscallOptions {
  */
 export function formatSyscall(call: SyscallTrace, options: FormatSyscallOptions = {}): string {
   const parts: string[] = [];
+  const whole = options.zeros === true;
   for (const [name, value] of Object.entries(call.arguments)) {
-    if (options.zeros !== true && isZero(value)) continue;
-    parts.push(`${name}=${formatValue(value, options.maxLength ?? 32)}`);
+    // Attributes are mostly zeros; plain arguments are few, and 0 says something.
+    if (value === undefined || (call.command !== undefined && !whole && isZero(value))) continue;
+    parts.push(`${name}=${formatValue(value, options.maxLength ?? 32, whole)}`);
   }
   const inner = call.command === undefined ? parts.join(", ") : `${call.command}, {${parts.join(", ")}}`;
   const result = call.error === undefined ? formatResult(call) : `-1 ${call.error}`;
@@ -130,22 +132,24 @@ function isZero(value: TraceValue): boolean {
   return value === 0 || value === 0n || value === "" || value === undefined || value === false;
 }
 
-function formatValue(value: TraceValue, maxLength: number): string {
+function formatValue(value: TraceValue, maxLength: number, whole: boolean): string {
   if (typeof value === "string") {
-    const short = value.length > maxLength ? `${value.slice(0, maxLength)}` : value;
-    return /^[\w.|:]+$/.test(value) && value.length <= maxLength && /^[a-z_]+$|^[A-Z_|0-9]+$/.test(value)
-      ? value
-      : `${JSON.stringify(short)}${short.length < value.length ? "..." : ""}`;
+    // Names of constants are printed bare: PROT_READ|PROT_WRITE, ringbuf.
+    if (/^[A-Z_|0-9]+$|^[a-z_]{1,32}$/.test(value)) return value;
+    const short = value.slice(0, maxLength);
+    return `${JSON.stringify(short)}${short.length < value.length ? "..." : ""}`;
   }
   if (value instanceof Uint8Array) {
     let text = "";
     for (const byte of value.subarray(0, maxLength)) text += `\\x${byte.toString(16).padStart(2, "0")}`;
     return `"${text}"${value.length > maxLength ? `... (${value.length} bytes)` : ""}`;
   }
-  if (Array.isArray(value)) return `[${value.map((item) => formatValue(item, maxLength)).join(", ")}]`;
+  if (Array.isArray(value)) return `[${value.map((item) => formatValue(item, maxLength, whole)).join(", ")}]`;
   if (typeof value === "object" && value !== null) {
-    const inner = Object.entries(value as { readonly [name: string]: TraceValue });
-    return `{${inner.map(([name, item]) => `${name}=${formatValue(item, maxLength)}`).join(", ")}}`;
+    const inner = Object.entries(value as { readonly [name: string]: TraceValue }).filter(
+      ([, item]) => whole || !isZero(item),
+    );
+    return `{${inner.map(([name, item]) => `${name}=${formatValue(item, maxLength, whole)}`).join(", ")}}`;
   }
   return String(value);
 }

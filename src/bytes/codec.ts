@@ -1,0 +1,238 @@
+// Browser-safe.
+
+import { decodeCString, encodeUtf8 } from "./text.ts";
+
+/**
+ * Turns bytes of a fixed layout into a value and back: keys and values of maps, records of ring buffers. Made by the
+ * small schema here (`u32`, `struct({...})`), or from BTF.
+ */
+export interface Codec<T> {
+  /** Bytes a value takes, trailing padding included. */
+  readonly size: number;
+  /** Alignment in bytes, as C would have it. */
+  readonly alignment: number;
+  /**
+   * Reads a value.
+   *
+   * @param bytes holds at least `size` bytes from `offset` on
+   * @param offset first byte; default 0
+   * @throws RangeError when there are too few bytes
+   */
+  decode(bytes: Uint8Array, offset?: number): T;
+  /**
+   * Writes a value in place.
+   *
+   * @param value what to write; checked: nothing wraps
+   * @param bytes target
+   * @param offset first byte; default 0
+   * @throws RangeError or TypeError when the value does not fit
+   */
+  encodeInto(value: T, bytes: Uint8Array, offset?: number): void;
+  /**
+   * Writes a value.
+   *
+   * @returns `size` bytes, new
+   * @throws RangeError or TypeError when the value does not fit
+   */
+  encode(value: T): Uint8Array;
+}
+
+/** The value type of a codec: `Decoded<typeof event>`. */
+export type Decoded<C> = C extends Codec<infer T> ? T : never;
+
+// A codec mostly reads many records from one buffer: one DataView per buffer is kept rather than made per call.
+let cachedBytes: Uint8Array | undefined;
+let cachedView: DataView | undefined;
+
+function viewOf(bytes: Uint8Array): DataView {
+  if (bytes !== cachedBytes || cachedView === undefined) {
+    cachedBytes = bytes;
+    cachedView = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+  return cachedView;
+}
+
+function makeCodec<T>(
+  size: number,
+  alignment: number,
+  decode: (bytes: Uint8Array, offset: number) => T,
+  encodeInto: (value: T, bytes: Uint8Array, offset: number) => void,
+): Codec<T> {
+  return {
+    size,
+    alignment,
+    decode: (bytes, offset = 0) => decode(bytes, offset),
+    encodeInto: (value, bytes, offset = 0) => encodeInto(value, bytes, offset),
+    encode(value) {
+      const bytes = new Uint8Array(size);
+      encodeInto(value, bytes, 0);
+      return bytes;
+    },
+  };
+}
+
+type SmallReader = "getUint8" | "getInt8" | "getUint16" | "getInt16" | "getUint32" | "getInt32";
+type SmallWriter = "setUint8" | "setInt8" | "setUint16" | "setInt16" | "setUint32" | "setInt32";
+
+function integer(name: string, size: number, read: SmallReader, write: SmallWriter, low: number): Codec<number> {
+  const high = low + 2 ** (size * 8) - 1;
+  return makeCodec(
+    size,
+    size,
+    (bytes, offset) => viewOf(bytes)[read](offset, true),
+    (value, bytes, offset) => {
+      if (!(Number.isInteger(value) && value >= low && value <= high)) {
+        throw new RangeError(`Value ${value} does not fit ${name}`);
+      }
+      viewOf(bytes)[write](offset, value, true);
+    },
+  );
+}
+
+/** Unsigned byte. */
+export const u8: Codec<number> = integer("u8", 1, "getUint8", "setUint8", 0);
+/** Signed byte. */
+export const i8: Codec<number> = integer("i8", 1, "getInt8", "setInt8", -0x80);
+/** Unsigned 16-bit integer, little-endian. */
+export const u16: Codec<number> = integer("u16", 2, "getUint16", "setUint16", 0);
+/** Signed 16-bit integer, little-endian. */
+export const i16: Codec<number> = integer("i16", 2, "getInt16", "setInt16", -0x8000);
+/** Unsigned 32-bit integer, little-endian. */
+export const u32: Codec<number> = integer("u32", 4, "getUint32", "setUint32", 0);
+/** Signed 32-bit integer, little-endian. */
+export const i32: Codec<number> = integer("i32", 4, "getInt32", "setInt32", -0x80000000);
+
+/** Unsigned 64-bit integer, little-endian, as `bigint`. */
+export const u64: Codec<bigint> = makeCodec(
+  8,
+  8,
+  (bytes, offset) => viewOf(bytes).getBigUint64(offset, true),
+  (value, bytes, offset) => {
+    if (typeof value !== "bigint") throw new TypeError(`A u64 is a bigint, not a ${typeof value}`);
+    if (value < 0n || value > 0xffffffffffffffffn) throw new RangeError(`Value ${value} does not fit u64`);
+    viewOf(bytes).setBigUint64(offset, value, true);
+  },
+);
+
+/** Signed 64-bit integer, little-endian, as `bigint`. */
+export const i64: Codec<bigint> = makeCodec(
+  8,
+  8,
+  (bytes, offset) => viewOf(bytes).getBigInt64(offset, true),
+  (value, bytes, offset) => {
+    if (typeof value !== "bigint") throw new TypeError(`An i64 is a bigint, not a ${typeof value}`);
+    if (value < -0x8000000000000000n || value > 0x7fffffffffffffffn) {
+      throw new RangeError(`Value ${value} does not fit i64`);
+    }
+    viewOf(bytes).setBigInt64(offset, value, true);
+  },
+);
+
+/**
+ * Bytes as they are.
+ *
+ * @param length how many
+ * @returns a codec whose values are `Uint8Array`s of exactly that length; decoding copies
+ */
+export function bytes(length: number): Codec<Uint8Array> {
+  return makeCodec(
+    length,
+    1,
+    (from, offset) => {
+      if (offset + length > from.length) throw new RangeError(`Need ${length} bytes at ${offset} of ${from.length}`);
+      return from.slice(offset, offset + length);
+    },
+    (value, into, offset) => {
+      if (value.length !== length) throw new RangeError(`Need ${length} bytes, got ${value.length}`);
+      into.set(value, offset);
+    },
+  );
+}
+
+/**
+ * A character array with text up to the first NUL, such as `char comm[16]`.
+ *
+ * @param length bytes of the array
+ * @returns a codec of strings; a text that needs more than `length - 1` bytes is refused
+ */
+export function cstring(length: number): Codec<string> {
+  return makeCodec(
+    length,
+    1,
+    (from, offset) => {
+      if (offset + length > from.length) throw new RangeError(`Need ${length} bytes at ${offset} of ${from.length}`);
+      return decodeCString(from.subarray(offset, offset + length));
+    },
+    (value, into, offset) => {
+      const text = encodeUtf8(value);
+      if (text.length >= length) throw new RangeError(`Text of ${text.length} bytes does not fit char[${length}]`);
+      into.fill(0, offset, offset + length);
+      into.set(text, offset);
+    },
+  );
+}
+
+/**
+ * An array of equal elements.
+ *
+ * @param element codec of one element
+ * @param length number of elements
+ */
+export function array<T>(element: Codec<T>, length: number): Codec<T[]> {
+  return makeCodec<T[]>(
+    element.size * length,
+    element.alignment,
+    (from, offset) => Array.from({ length }, (_, i) => element.decode(from, offset + i * element.size)),
+    (values, into, offset) => {
+      if (values.length !== length) throw new RangeError(`Need ${length} elements, got ${values.length}`);
+      for (let i = 0; i < length; i++) element.encodeInto(values[i]!, into, offset + i * element.size);
+    },
+  );
+}
+
+/** A codec of plain objects that knows where each member lies. */
+export type StructCodec<T> = Codec<T> & {
+  /** Offset of each member in bytes. */
+  readonly offsets: { readonly [K in keyof T]: number };
+};
+
+/**
+ * A C struct: members in order, each at its natural alignment, padded at the end.
+ *
+ * @param members codecs by name
+ * @returns a codec of plain objects
+ * @example
+ * ```ts
+ * const event = struct({ pid: u32, ppid: u32, time: u64, comm: cstring(16) });
+ * event.size; // 32
+ * ```
+ */
+export function struct<M extends { readonly [name: string]: Codec<never> | Codec<any> }>(
+  members: M,
+): StructCodec<{ [K in keyof M]: Decoded<M[K]> }> {
+  type Value = { [K in keyof M]: Decoded<M[K]> };
+  const offsets: Record<string, number> = {};
+  let at = 0;
+  let alignment = 1;
+  for (const [name, member] of Object.entries(members)) {
+    at = Math.ceil(at / member.alignment) * member.alignment;
+    offsets[name] = at;
+    at += member.size;
+    alignment = Math.max(alignment, member.alignment);
+  }
+  const entries = Object.entries(members) as [string, Codec<unknown>][];
+  const codec = makeCodec<Value>(
+    Math.ceil(at / alignment) * alignment,
+    alignment,
+    (from, offset) => {
+      const value: Record<string, unknown> = {};
+      for (const [name, member] of entries) value[name] = member.decode(from, offset + offsets[name]!);
+      return value as Value;
+    },
+    (value, into, offset) => {
+      into.fill(0, offset, offset + codec.size);
+      for (const [name, member] of entries) member.encodeInto(value[name as keyof M], into, offset + offsets[name]!);
+    },
+  );
+  return { ...codec, offsets: offsets as { [K in keyof M]: number } };
+}

@@ -1,0 +1,82 @@
+import type { BpfErrorOptions } from "../errors.ts";
+import { SyscallError } from "../syscall/errors.ts";
+
+/** A program the verifier rejected. The message is short; {@link log} is everything the kernel said. */
+export class VerifierError extends SyscallError {
+  /** Name of the program. */
+  readonly program: string;
+  /** The kernel's whole log, as text. Kernel addresses may be in it: mind where it goes. */
+  readonly log: string;
+  /** Index of the instruction (in 8-byte slots) the verifier stopped at, where the log says. */
+  readonly instruction: number | undefined;
+  /** Whether the log is cut: the kernel had more to say than fits the largest buffer it accepts. */
+  readonly truncated: boolean;
+
+  /**
+   * @param program name of the program
+   * @param errno error number of the load
+   * @param log the kernel's log
+   * @param options hint, cause, whether the log is cut
+   */
+  constructor(
+    program: string,
+    errno: number,
+    log: string,
+    options: BpfErrorOptions & { readonly truncated?: boolean } = {},
+  ) {
+    const summary = summarizeLog(log);
+    super(`Cannot load program "${program}"`, "bpf", errno, {
+      ...options,
+      command: "BPF_PROG_LOAD",
+      detail: summary.message,
+    });
+    this.program = program;
+    this.log = log;
+    this.instruction = summary.instruction;
+    this.truncated = options.truncated ?? false;
+    // `console.log(error)` prints the whole log, on Node, Bun and Deno.
+    Object.defineProperty(this, Symbol.for("nodejs.util.inspect.custom"), {
+      enumerable: false,
+      value: () => `${this.stack ?? this.message}\n  verifier log:\n${log.trimEnd().replace(/^/gm, "    ")}\n`,
+    });
+  }
+}
+
+/** What a verifier log comes to. */
+export interface LogSummary {
+  /** The last line that says something, with the one before when it makes no sense alone, and how much was left out. */
+  readonly message: string;
+  /** Slot index of the last instruction in the log. */
+  readonly instruction: number | undefined;
+}
+
+/**
+ * Shortens a verifier log to a message. The statistics at the end are passed over; a last line that only makes sense
+ * with the one before it (a register's state, an indented detail) takes that one along.
+ *
+ * @param log the kernel's log
+ */
+export function summarizeLog(log: string): LogSummary {
+  const lines = log.split("\n").filter((line) => line.trim() !== "");
+  let end = lines.length;
+  const statistics = /^(processed \d+ insns|verification time |stack depth |insns processed |max_states_per_insn )/;
+  while (end > 0 && statistics.test(lines[end - 1]!)) end--;
+  if (end === 0) return { message: "the verifier gave no reason", instruction: undefined };
+  const last = lines[end - 1]!;
+  const dependent = /^(\t|\s{2,}|R\d+ (offset|min value|max value|unbounded))/.test(last);
+  const first = dependent && end > 1 && !/^\d+: \(/.test(lines[end - 2]!) ? end - 2 : end - 1;
+  const text = lines
+    .slice(first, end)
+    .map((line) => line.trim())
+    .join(": ");
+  const left = lines.length - (end - first);
+  let instruction: number | undefined;
+  for (let i = end - 1; i >= 0 && instruction === undefined; i--) {
+    const match = /^(\d+): \([0-9a-f]{2}\)/.exec(lines[i]!);
+    if (match !== null) instruction = Number(match[1]);
+  }
+  return {
+    message: left > 0 ? `${text} (${left} more line${left === 1 ? "" : "s"} in the log)` : text,
+    instruction,
+  };
+}

@@ -1,0 +1,74 @@
+export { type AttrValue, type AttrValues, type EncodedAttr, encodeAttr } from "./attr.ts";
+export type {
+  Architecture,
+  BackendAdapter,
+  BackendName,
+  DescriptorWatcher,
+  SyscallBackend,
+} from "./backend.ts";
+export { type BpfCallContext, bpf, bpfFd, type RawBpfResult, rawBpf } from "./bpf.ts";
+export { kernelBuffer, toKernel } from "./call.ts";
+export { monotonicTime } from "./clock.ts";
+export {
+  linkCreate,
+  mapCreate,
+  mapDelete,
+  mapLookup,
+  mapNextKey,
+  mapUpdate,
+  objGet,
+  objInfo,
+  objPin,
+  progLoad,
+  progTestRun,
+  rawTracepointOpen,
+} from "./commands.ts";
+export { ENOTSUPP, errnoMeaning, errnoName, errnoNumber } from "./errno.ts";
+export { isErrno, SyscallError, type SyscallErrorOptions } from "./errors.ts";
+export {
+  type FakeHandler,
+  FakeKernel,
+  type FakeMap,
+  type FakeObject,
+  type FakeRecordOptions,
+  type FakeRequest,
+} from "./fake.ts";
+export { Fd } from "./fd.ts";
+export { type CallNeeds, permissionHint, requiredCapabilities } from "./hints.ts";
+export {
+  type Capability,
+  capabilities,
+  effectiveCapabilities,
+  type KernelVersion,
+  kernelOlderThan,
+  kernelVersion,
+  type Lockdown,
+  lockdown,
+  onlineCpus,
+  parseCpuList,
+  possibleCpus,
+} from "./host.ts";
+export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memory.ts";
+export { kernelString, mountDetached } from "./mount.ts";
+export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";
+export { type PerfEventOptions, PerfIoctl, perfEventOpen, perfIoctl } from "./perf.ts";
+export { type PollSource, pollDescriptor } from "./poller.ts";
+export { adapters, type BackendOption, backendOf, openBackend } from "./select.ts";
+export {
+  type FormatSyscallOptions,
+  formatSyscall,
+  type SyscallListener,
+  type SyscallTrace,
+  type SyscallTracer,
+  type TraceValue,
+  traceSyscalls,
+} from "./trace.ts";
+export {
+  findTracefs,
+  openTracefs,
+  parseTracepointFormat,
+  readTracepointFormat,
+  type Tracefs,
+  type TracepointField,
+  type TracepointFormat,
+} from "./tracefs.ts";
