@@ -21,6 +21,12 @@ export interface Row {
 /** Takes a figure. */
 export type Report = (row: Row) => void;
 
+/**
+ * Whether figures need not be good, only be taken (`RAWBPF_BENCH_SHORT=1`): a benchmark then does less work, so that all
+ * of them together show within a few minutes that they still run.
+ */
+export const short: boolean = process.env.RAWBPF_BENCH_SHORT === "1";
+
 /** What a `bench/*.bench.ts` module exports. */
 export interface Benchmark {
   /** Measures and reports; a rejection fails the whole run. */
@@ -88,14 +94,15 @@ export interface Comparison<Name extends string> {
  *
  * @param candidates functions that give one sample, such as nanoseconds for a fixed amount of work
  * @param peer the candidate that the others are divided by
- * @param options `rounds` counted (default 11), `warmup` rounds before them (default 2)
+ * @param options `rounds` counted (default 11), `warmup` rounds before them (default 2); 3 and 1 when {@link short}
  */
 export async function compare<Name extends string>(
   candidates: Readonly<Record<Name, () => number | Promise<number>>>,
   peer: Name,
   options: { readonly rounds?: number; readonly warmup?: number } = {},
 ): Promise<Comparison<Name>> {
-  const { rounds = 11, warmup = 2 } = options;
+  const rounds = short ? 3 : (options.rounds ?? 11);
+  const warmup = short ? 1 : (options.warmup ?? 2);
   const names = Object.keys(candidates) as Name[];
   const samples = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   const ratios = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
