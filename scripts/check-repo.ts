@@ -157,6 +157,27 @@ function checkManifest(root: string, manifest: Manifest, say: Say): void {
 }
 
 /**
+ * Where a registry lacks a package for another platform, npm leaves it out of the lock file, and `npm ci` then refuses
+ * the lock file everywhere.
+ */
+function checkLock(text: string, say: Say): void {
+  const lock = JSON.parse(text) as {
+    readonly packages: Readonly<Record<string, { readonly optionalDependencies?: Readonly<Record<string, string>> }>>;
+  };
+  for (const [path, { optionalDependencies = {} }] of Object.entries(lock.packages)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      const places = [`${path === "" ? "" : `${path}/`}node_modules/${name}`, `node_modules/${name}`];
+      if (!places.some((place) => place in lock.packages))
+        say(
+          "package-lock.json",
+          1,
+          `No entry for ${name}, which ${path || "the package"} may install: npm ci would refuse`,
+        );
+    }
+  }
+}
+
+/**
  * Every place that breaks a habit: paths of one machine, registry hosts, suites that never run, unfinished work, enums
  * and default exports, commands and links in documents that lead nowhere, inexact versions, overlong files.
  *
@@ -176,6 +197,7 @@ export function checkRepository(root: string): Violation[] {
     const text = bytes.toString("utf8");
     checkText(path, text, say);
     if (isTypeScript(path)) checkSource(path, text, say);
+    if (path === "package-lock.json") checkLock(text, say);
     if (path.endsWith(".md")) checkDocument(root, path, text, manifest, say);
   }
   return violations;
