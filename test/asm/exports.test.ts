@@ -11,7 +11,7 @@ test("the module exports these names and no others", () => {
 const EXPORTS = `
 ATOMIC_FETCH AluOp AsmError AtomicOp CallSource Class DivisionOffset JumpOp LD_IMM64 MAX_REGISTER Mode MovOffset
 PseudoSource SLOT_BYTES STACK_LIMIT Size Source add addrSpaceCast and arsh asmError asmProblem atomic be bswap call
-callKfunc callLocal callx closest cmpxchg decode div encode encodingFault exit gotol gotox helperHint helperNumber
+callKfunc callLocal callx cmpxchg decode div encode encodingFault exit gotol gotox helperHint helperNumber
 instruction ja jeq jge jgt jle jlt jne jset jsge jsgt jsle jslt label layout ldAbs ldBtfId ldFunction ldImm64 ldInd
 ldMap ldMapIndex ldMapIndexValue ldMapValue le link load loadAcquire lsh mayGoto mod mov movPercpu movsx mul neg
 operation or program r0 r1 r10 r2 r3 r4 r5 r6 r7 r8 r9 registers renderProblem rsh sdiv secondSlotFault slotsOf smod
