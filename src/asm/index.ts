@@ -1,7 +1,16 @@
 // Browser-safe.
 
-export * from "./builder.ts";
+export { HELPERS, type Helper, type HelperArgument, type HelperName } from "../kernel-abi/helpers.generated.ts";
+export { findHelper } from "../kernel-abi/helpers.ts";
+export * from "./builder/arithmetic.ts";
+export * from "./builder/jumps.ts";
+export * from "./builder/memory.ts";
+export type { Operand, Target } from "./builder/operands.ts";
+export * from "./builder/program.ts";
+export * from "./builder/wide.ts";
 export { type DecodeOptions, decode } from "./decode.ts";
+export { type DistanceField, distanceField, type Layout, layout } from "./distance.ts";
+export * from "./edit.ts";
 export { type ByteOrder, encode } from "./encode.ts";
 export { AsmError, type AsmProblem, asmError, asmProblem, renderProblem } from "./errors.ts";
 export { helperHint, helperNumber } from "./helpers.ts";
@@ -16,7 +25,8 @@ export {
   slotsOf,
   withMeta,
 } from "./instruction.ts";
-export { type Cpu, type KfuncReference, type Layout, type LinkOptions, layout, link } from "./link.ts";
+export { type KfuncReference, type LinkOptions, link } from "./link.ts";
 export * from "./opcodes.ts";
 export * from "./operation.ts";
 export * from "./registers.ts";
+export type { Cpu } from "./stretch.ts";

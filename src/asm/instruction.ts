@@ -117,7 +117,7 @@ export function slotsOf(insn: Instruction): 1 | 2 {
  * The same instruction with more (or other) things travelling with it.
  *
  * @param insn left as it is
- * @param meta properties to add or replace
+ * @param meta properties to add or replace; `undefined` removes one
  */
 export function withMeta(insn: Instruction, meta: InstructionMeta): Instruction {
   return {
@@ -127,6 +127,19 @@ export function withMeta(insn: Instruction, meta: InstructionMeta): Instruction 
     offset: insn.offset,
     imm: insn.imm,
     high: insn.high,
-    meta: insn.meta === undefined ? meta : { ...insn.meta, ...meta },
+    meta: tidy(insn.meta === undefined ? meta : { ...insn.meta, ...meta }),
   };
+}
+
+/** Leaves out what is undefined, so that equal instructions compare equal, and nothing when nothing is left. */
+function tidy(meta: InstructionMeta): InstructionMeta | undefined {
+  let keys = 0;
+  let set = 0;
+  for (const key in meta) {
+    keys++;
+    if (meta[key as keyof InstructionMeta] !== undefined) set++;
+  }
+  if (set === keys) return keys === 0 ? undefined : meta;
+  if (set === 0) return undefined;
+  return Object.fromEntries(Object.entries(meta).filter(([, value]) => value !== undefined));
 }
