@@ -114,15 +114,19 @@ function checkTest(path: string, text: string, say: Say): void {
 
 function checkDocument(root: string, path: string, text: string, manifest: Manifest, say: Say): void {
   const builtIn = new Set(["ci", "install", "pack", "init", "link", "publish", "view", "version"]);
+  let fenced = false;
   eachLine(text, (line, number) => {
-    for (const [, run, name] of line.matchAll(/\bnpm (run(?:-script)? (?:--silent |-s )?)?([\w:-]+)/g)) {
-      // Prose such as "npm packages" is no command: those are in code.
-      const inCode = line.includes("`") || /^\s*(\$ |npm |[A-Z_]+=\S+ |sudo )/.test(line) || line.includes("&&");
-      if (!inCode || name === undefined) continue;
-      const script = run !== undefined || name === "test" || name === "start" ? name : undefined;
+    if (/^\s*```/.test(line)) fenced = !fenced;
+    // Prose such as "npm packages" is no command.
+    const whole = fenced || /^ {4}/.test(line);
+    const code = whole ? [line.replace(/\s#.*$/, "")] : [...line.matchAll(/`([^`]+)`/g)].map((match) => match[1]!);
+    for (const [, run, name] of code.flatMap((span) => [
+      ...span.matchAll(/\bnpm (run (?:--silent |-s )?)?([\w:-]+)/g),
+    ])) {
+      const script = run !== undefined || name === "test" || name === "start" ? name! : undefined;
       if (script !== undefined && manifest.scripts?.[script] === undefined)
         say(path, number, `No npm script "${script}" in package.json`);
-      if (script === undefined && !builtIn.has(name)) say(path, number, `No npm command "${name}"`);
+      if (script === undefined && !builtIn.has(name!)) say(path, number, `No npm command "${name}"`);
     }
     for (const [, target] of line.matchAll(/\]\(([^)\s]+)\)/g)) {
       const file = target!.replace(/#.*$/, "");
