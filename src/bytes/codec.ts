@@ -207,7 +207,8 @@ export type StructCodec<T> = Codec<T> & {
  * event.size; // 32
  * ```
  */
-export function struct<M extends { readonly [name: string]: Codec<never> | Codec<any> }>(
+// biome-ignore lint/suspicious/noExplicitAny: a codec both takes and gives its values; only any fits either way
+export function struct<M extends { readonly [name: string]: Codec<any> }>(
   members: M,
 ): StructCodec<{ [K in keyof M]: Decoded<M[K]> }> {
   type Value = { [K in keyof M]: Decoded<M[K]> };
