@@ -90,9 +90,8 @@ async function work(): Promise<void> {
     const mark = outcome.failed > 0 ? "FAIL" : "ok  ";
     const skipped = outcome.skipped > 0 ? `, ${outcome.skipped} skipped` : "";
     console.log(`${mark} ${outcome.file} (${outcome.passed} passed${skipped}, ${outcome.seconds.toFixed(1)} s)`);
-    for (const line of outcome.output.split("\n")) {
-      if (/^(SKIP |NOTE )/.test(line)) console.log(`     ${line}`);
-    }
+    // uvu prints its dots on the same line, before or behind.
+    for (const [, note] of outcome.output.matchAll(/(?:^|\s)((?:SKIP|NOTE) .*)$/gm)) console.log(`     ${note}`);
     if (outcome.failed > 0) console.log(outcome.output.replace(/^/gm, "     | "));
   }
 }

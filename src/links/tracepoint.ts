@@ -1,12 +1,13 @@
 import { BpfError } from "../errors.ts";
-import { AttachType, linkCreateAttr, rawTracepointOpenAttr } from "../kernel-abi/index.ts";
+import { AttachType, linkCreateAttr } from "../kernel-abi/index.ts";
 import type { Program } from "../programs/index.ts";
-import { bpfError, bpfFd, rawBpf } from "../syscall/bpf.ts";
+import { bpfError, rawBpf } from "../syscall/bpf.ts";
+import { rawTracepointOpen } from "../syscall/commands.ts";
 import { errnoName } from "../syscall/errno.ts";
 import { Fd } from "../syscall/fd.ts";
 import { onlineCpus } from "../syscall/host.ts";
 import { perfEventOpen, perfIoctl } from "../syscall/perf.ts";
-import { openTracefs, readTracepointFormat } from "../syscall/tracefs.ts";
+import { openTracefs, readTracepointFormat, type Tracefs } from "../syscall/tracefs.ts";
 import { Link } from "./link.ts";
 
 const PERF_TYPE_TRACEPOINT = 2;
@@ -15,6 +16,8 @@ const PERF_TYPE_TRACEPOINT = 2;
 export interface TracepointOptions {
   /** Value the program reads with `get_attach_cookie` (Linux 5.15). */
   readonly cookie?: bigint | undefined;
+  /** Where the tracepoint's id is read; default: where tracefs is mounted, or a private instance. */
+  readonly tracefs?: Tracefs | undefined;
 }
 
 /**
@@ -31,12 +34,12 @@ export interface TracepointOptions {
 export function attachTracepoint(program: Program, group: string, name: string, options: TracepointOptions = {}): Link {
   requireType(program, "tracepoint");
   const backend = program.owner.backend;
-  const tracefs = openTracefs(backend);
+  const tracefs = options.tracefs ?? openTracefs(backend);
   let id: number;
   try {
     id = readTracepointFormat(tracefs, group, name).id;
   } finally {
-    tracefs.close();
+    if (options.tracefs === undefined) tracefs.close();
   }
   const target = `tracepoint ${group}:${name}`;
   // Tracepoint programs run for every CPU and process, whatever this event is opened for.
@@ -97,19 +100,7 @@ function finish(link: Fd | undefined, event: Fd, target: string): Link {
  */
 export function attachRawTracepoint(program: Program, name: string): Link {
   requireType(program, "raw_tracepoint", "raw_tracepoint_writable", "tracing");
-  const target = `raw tracepoint ${name}`;
-  const owner = bpfFd(
-    program.owner.backend,
-    "BPF_RAW_TRACEPOINT_OPEN",
-    rawTracepointOpenAttr,
-    { name, prog_fd: program.fd },
-    {
-      action: `Cannot attach ${program.owner.label} to ${target}`,
-      label: target,
-      hint: undefined,
-    },
-  );
-  return new Link(target, [owner]);
+  return new Link(`raw tracepoint ${name}`, [rawTracepointOpen(program.owner, name)]);
 }
 
 function requireType(program: Program, ...types: readonly string[]): void {
