@@ -34,7 +34,8 @@ export interface InsertOptions extends EditOptions {
  *
  * @example
  * ```ts
- * insertAt(instructions, 0, [mov(r6, r1)]);
+ * const instructions = [mov(r0, 0), exit()];
+ * insertAt(instructions, 0, [mov(r6, r1)]).length; // 3
  * ```
  */
 export function insertAt(
@@ -120,7 +121,8 @@ export function concat(...programs: readonly (readonly Instruction[])[]): Instru
  *
  * @example Count executed instructions in r9
  * ```ts
- * rewrite(instructions, (insn) => [add(r9, 1), insn]);
+ * const instructions = [mov(r0, 0), exit()];
+ * rewrite(instructions, (insn) => [add(r9, 1), insn]).length; // 4
  * ```
  */
 export function rewrite(

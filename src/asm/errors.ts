@@ -37,10 +37,10 @@ const WIDTH = 160;
  * A fault in a program, in its encoding or in its text. One error may carry several faults: the assembler and `link`
  * report all they find.
  *
- * @example Report every fault of a file
+ * @example Report every fault of a program
  * ```ts
  * try {
- *   assemble(text);
+ *   link([jeq(r1, 0, "out"), ja("nowhere"), exit()]);
  * } catch (error) {
  *   if (!(error instanceof AsmError)) throw error;
  *   for (const problem of error.problems) console.error(`${problem.line}:${problem.column} ${problem.message}`);

@@ -73,10 +73,11 @@ export interface Btf {
    *
    * @example
    * ```ts
-   * import { loadKernelBtf } from "rawbpf/syscall";
+   * import { readFileSync } from "node:fs";
+   * import { openBtf } from "rawbpf/btf";
    *
-   * const task = loadKernelBtf().typeByName("task_struct", "struct");
-   * console.log(task.size, task.members[0].name);
+   * const task = openBtf(readFileSync("/sys/kernel/btf/vmlinux")).typeByName("task_struct", "struct");
+   * console.log(task.size, task.members[0]?.name);
    * ```
    */
   typeByName<K extends BtfKind = BtfKind>(name: string, kind?: K): BtfTypeOf<K>;

@@ -109,7 +109,7 @@ const RANGES: { readonly [type in FieldType]?: readonly [size: number, low: bigi
  * import { encodeStruct, mapCreateAttr } from "rawbpf/kernel-abi";
  *
  * const attr = encodeStruct(mapCreateAttr, { map_type: 1, key_size: 4, value_size: 8, max_entries: 100 });
- * console.log(attr.length, attr[0]); // 80 1
+ * console.log(attr[0], attr[4], attr[8]); // 1 4 8
  * ```
  */
 export function encodeStruct<const L extends StructLayout>(

@@ -170,8 +170,12 @@ export class RingBuffer {
    * @param options signal, codec, batch
    * @throws BpfError `ERR_CLOSED` when the reader is closed meanwhile; the signal's reason
    * @example
-   * ```ts
-   * for await (const event of ring.records({ codec: event, signal })) console.log(event.pid, event.comm);
+   * ```ts no-run
+   * using map = createMap({ type: "ringbuf", maxEntries: 4096 });
+   * using ring = openRingBuffer(map);
+   * const event = struct({ pid: u32, comm: cstring(16) });
+   * const signal = AbortSignal.timeout(10_000);
+   * for await (const { pid, comm } of ring.records({ codec: event, signal })) console.log(pid, comm);
    * ```
    */
   records(

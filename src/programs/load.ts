@@ -53,7 +53,7 @@ const BPF_OBJ_NAME_LEN = 16;
  *   SyscallError for everything else
  * @example
  * ```ts
- * using program = loadProgram({ type: "socket_filter", instructions: [...], license: "GPL" });
+ * using program = loadProgram({ type: "socket_filter", instructions: [mov(r0, 0), exit()], license: "GPL" });
  * ```
  */
 export function loadProgram(spec: ProgramSpec, options: LoadProgramOptions = {}): Program {

@@ -14,8 +14,9 @@ export interface SyscallErrorOptions extends BpfErrorOptions {
  *
  * @example
  * ```ts
+ * using map = createMap({ type: "hash", key: u32, value: u64, maxEntries: 100 });
  * try {
- *   map.set(key, value, "noexist");
+ *   map.set(1, 2n, "noexist");
  * } catch (error) {
  *   if (!(error instanceof SyscallError && error.code === "EEXIST")) throw error;
  * }

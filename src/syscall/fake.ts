@@ -89,7 +89,8 @@ const DISCARD_BIT = 0x4000_0000;
  * ```ts
  * const kernel = new FakeKernel();
  * kernel.on("BPF_PROG_LOAD", () => "EPERM");
- * loadProgram(spec, { backend: kernel.backend }); // throws SyscallError, code EPERM
+ * const spec = { type: "socket_filter", instructions: [mov(r0, 0), exit()], license: "GPL" } as const;
+ * loadProgram(spec, { backend: kernel.backend }); // throws EPERM
  * ```
  */
 export class FakeKernel {

@@ -140,7 +140,7 @@ requires(test, "linux")("doctor tells what is there, as text and as JSON", () =>
   }
   const text = run(["doctor"]);
   assert.is(text.out.split("\n").filter((line) => /^(ok|note|MISSING) /.test(line)).length, report.findings.length);
-  assert.not.match(text.out, /\x1b/, "no colours in a pipe");
+  assert.not.match(text.out, "\x1b", "no colours in a pipe");
 });
 
 requires(
