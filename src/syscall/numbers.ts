@@ -25,6 +25,9 @@ export interface SyscallNumbers {
   readonly fsopen: number;
   readonly fsconfig: number;
   readonly fsmount: number;
+  readonly pipe2: number;
+  readonly io_uring_setup: number;
+  readonly io_uring_enter: number;
 }
 
 const x64: SyscallNumbers = {
@@ -51,6 +54,9 @@ const x64: SyscallNumbers = {
   fsopen: 430,
   fsconfig: 431,
   fsmount: 432,
+  pipe2: 293,
+  io_uring_setup: 425,
+  io_uring_enter: 426,
 };
 
 const arm64: SyscallNumbers = {
@@ -77,6 +83,9 @@ const arm64: SyscallNumbers = {
   fsopen: 430,
   fsconfig: 431,
   fsmount: 432,
+  pipe2: 59,
+  io_uring_setup: 425,
+  io_uring_enter: 426,
 };
 
 /** System call numbers by architecture. Sources: the kernel's `syscall_64.tbl` and its generic table. */
