@@ -1,9 +1,19 @@
 import { BpfError } from "../errors.ts";
+import { bunAdapter } from "./adapters/bun.ts";
+import { denoAdapter } from "./adapters/deno.ts";
+import { ffiNapiAdapter } from "./adapters/ffi-napi.ts";
 import { koffiAdapter } from "./adapters/koffi.ts";
+import { nodeFfiAdapter } from "./adapters/node-ffi.ts";
 import type { BackendAdapter, BackendName, SyscallBackend } from "./backend.ts";
 
 /** Every adapter, in the order in which they are tried. The last one is legacy and never chosen by itself. */
-export const adapters: readonly BackendAdapter[] = [koffiAdapter];
+export const adapters: readonly BackendAdapter[] = [
+  koffiAdapter,
+  nodeFfiAdapter,
+  bunAdapter,
+  denoAdapter,
+  ffiNapiAdapter,
+];
 
 const LEGACY: ReadonlySet<BackendName> = new Set(["ffi-napi"]);
 const opened = new Map<BackendName, SyscallBackend>();

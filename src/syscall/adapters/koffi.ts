@@ -1,7 +1,10 @@
 import { createRequire } from "node:module";
+import { isMainThread } from "node:worker_threads";
 import type { Architecture, BackendAdapter, DescriptorWatcher, SyscallBackend } from "../backend.ts";
 import { syscallNumbers } from "../numbers.ts";
 import { currentArchitecture, missingArchitecture } from "./architecture.ts";
+import { holdProcess, runReady, settled } from "./guard.ts";
+import { watchThroughUring } from "./uring-watch.ts";
 
 /** The part of koffi's interface that is used here. */
 interface Koffi {
@@ -13,9 +16,9 @@ interface Koffi {
 }
 type NativeFunction = (...args: number[]) => number | bigint;
 interface PollHandle {
+  start(options: { readable: boolean }, callback: () => void): void;
   stop(): void;
   close(): void;
-  ref(): void;
   unref(): void;
 }
 
@@ -57,12 +60,11 @@ function openKoffi(koffi: Koffi, architecture: Architecture): SyscallBackend {
   const syscall4 = libc.func("syscall", "int", ["int", "int", "uint64", "uint32"]);
   const errno = koffi.errno;
   const bpfNumber = syscallNumbers[architecture].bpf;
-  return {
+  const backend: SyscallBackend = {
     name: "koffi",
     architecture,
     addressOf(view) {
-      if (view.byteLength === 0) throw new TypeError("An empty view has no address");
-      return Number(koffi.address(view));
+      return Number(koffi.address(settled(view)));
     },
     syscall(number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0) {
       const result = syscall7(number, a, b, c, d, e, f);
@@ -81,45 +83,69 @@ function openKoffi(koffi: Koffi, architecture: Architecture): SyscallBackend {
       return Atomics.load(words, index);
     },
     watch(descriptor, ready) {
+      if (!isMainThread) {
+        // A worker thread that is terminated still calls the callback, and that aborts the process.
+        try {
+          return watchThroughUring(backend, descriptor, ready);
+        } catch {
+          // No io_uring here: as good as it gets.
+        }
+      }
       return watchWithPoll(koffi, descriptor, ready);
+    },
+  };
+  return backend;
+}
+
+/**
+ * Watches through `koffi.node.poll`, a libuv poll handle under Node's own event loop. A closed PollHandle must not be
+ * touched again: it dereferences null.
+ */
+function watchWithPoll(koffi: Koffi, descriptor: number, ready: () => void): DescriptorWatcher {
+  if (koffi.node?.poll === undefined) throw new Error("This koffi has no node.poll: install koffi 3 or newer");
+  if (pinned.size === 0) process.once("exit", closeAll);
+  let armed = true;
+  let polling = true;
+  const onReadable = (): void => {
+    if (!pinned.has(handle)) return;
+    if (!armed) {
+      // Level-triggered: nobody wants the news yet, and libuv would repeat it in every turn of the loop.
+      polling = false;
+      handle.stop();
+      return;
+    }
+    armed = false;
+    runReady(ready);
+    // Microtasks do not run after a native callback (Node 26) or only late (Node 20): this brings the loop round.
+    setImmediate(nothing);
+  };
+  const hold = holdProcess();
+  const handle = koffi.node.poll(descriptor, { readable: true }, onReadable);
+  handle.unref();
+  pinned.add(handle);
+  return {
+    arm() {
+      if (!pinned.has(handle)) return;
+      armed = true;
+      if (polling) return;
+      polling = true;
+      handle.start({ readable: true }, onReadable);
+    },
+    ref: () => void (pinned.has(handle) && hold.ref()),
+    unref: () => hold.unref(),
+    close() {
+      if (!pinned.delete(handle)) return;
+      if (pinned.size === 0) process.off("exit", closeAll);
+      hold.unref();
+      handle.close();
     },
   };
 }
 
-/**
- * Watches through `koffi.node.poll`, a libuv poll handle under Node's own event loop. Level-triggered, so it stays
- * armed by itself.
- */
-function watchWithPoll(koffi: Koffi, descriptor: number, ready: () => void): DescriptorWatcher {
-  if (koffi.node?.poll === undefined) throw new Error("This koffi has no node.poll: install koffi 3 or newer");
-  let open = true;
-  const handle = koffi.node.poll(descriptor, { readable: true }, () => {
-    if (!open) return;
-    try {
-      ready();
-    } catch (error) {
-      // Thrown through native code it would surface much later, at some other call.
-      setImmediate(() => {
-        throw error;
-      });
-    }
-    // Microtasks do not run after a native callback (Node 26) or only late (Node 20): this brings the loop round.
-    setImmediate(nothing);
-  });
-  handle.unref();
-  pinned.add(handle);
-  return {
-    arm() {},
-    ref: () => handle.ref(),
-    unref: () => handle.unref(),
-    close() {
-      if (!open) return;
-      open = false;
-      handle.stop();
-      handle.close();
-      pinned.delete(handle);
-    },
-  };
+/** While Node tears down it still turns the loop, and aborts when that calls back into JavaScript. */
+function closeAll(): void {
+  for (const handle of pinned) handle.close();
+  pinned.clear();
 }
 
 function nothing(): void {}
