@@ -9,9 +9,9 @@ import { setTimeout as startTimer } from "node:timers";
 import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import type { DescriptorWatcher, SyscallBackend } from "../../src/syscall/backend.ts";
 import { syscallNumbers } from "../../src/syscall/numbers.ts";
-import { adapters } from "../../src/syscall/select.ts";
+import { adapters, openBackend } from "../../src/syscall/select.ts";
 
-const [EBADF, EFAULT, EINVAL, ENOENT, E2BIG] = [9, 14, 22, 2, 7];
+const [EPERM, EBADF, EFAULT, EINVAL, ENOENT, E2BIG] = [1, 9, 14, 22, 2, 7];
 const [EPOLL_CTL_ADD, EPOLLIN] = [1, 1];
 const [PROT_READ, PROT_WRITE] = [1, 2];
 const [MAP_SHARED, MAP_PRIVATE, MAP_FIXED, MAP_ANONYMOUS] = [1, 2, 0x10, 0x20];
@@ -81,7 +81,10 @@ function memory(length: number): Uint8Array {
 }
 
 // Both architectures have these under different numbers, and the library itself has no use for them.
-const extra = { x64: { lseek: 8, memfd_create: 319 }, arm64: { lseek: 62, memfd_create: 279 } };
+const extra = {
+  x64: { lseek: 8, memfd_create: 319, prctl: 157 },
+  arm64: { lseek: 62, memfd_create: 279, prctl: 167 },
+};
 
 async function calls(backend: SyscallBackend): Promise<void> {
   const numbers = { ...syscallNumbers[backend.architecture], ...extra[backend.architecture] };
@@ -98,7 +101,10 @@ async function calls(backend: SyscallBackend): Promise<void> {
     return result;
   };
 
-  await check("is the adapter it says", () => equal(backend.name, task.adapter, "name"));
+  await check("is the adapter it says, and the one that RAWBPF_FFI asks for", () => {
+    equal(backend.name, task.adapter, "name");
+    equal(openBackend().name, process.env.RAWBPF_FFI, "name of the chosen one");
+  });
   await check("getpid", () => equal(backend.syscall(numbers.getpid), process.pid, "process"));
   await check("failing calls give -errno", () => {
     equal(backend.syscall(numbers.close, -1), -EBADF, "close(-1)");
@@ -177,7 +183,11 @@ async function calls(backend: SyscallBackend): Promise<void> {
       backend.syscall(numbers.lseek, fd, 0, SEEK_SET);
       view.fill(0);
       equal(backend.syscall(numbers.read, fd, addresses[i]!, view.length), view.length, "read");
-      equal(view.every((byte) => byte === i + 1), true, "what was read");
+      equal(
+        view.every((byte) => byte === i + 1),
+        true,
+        "what was read",
+      );
       backend.syscall(numbers.lseek, fd, 0, SEEK_SET);
     }
     const whole = memory(64);
@@ -478,7 +488,37 @@ async function worker(readable: boolean): Promise<void> {
   setInterval(() => {}, 1000);
 }
 
+/**
+ * Makes `io_uring_setup` fail with EPERM in this thread, as container runtimes do, by a seccomp filter: four
+ * instructions of classic BPF.
+ */
+function forbidUring(backend: SyscallBackend): void {
+  const { prctl } = extra[backend.architecture];
+  const instructions = new DataView(memory(32).buffer);
+  const put = (at: number, code: number, jumpTrue: number, jumpFalse: number, k: number): void => {
+    instructions.setUint16(at * 8, code, true);
+    instructions.setUint8(at * 8 + 2, jumpTrue);
+    instructions.setUint8(at * 8 + 3, jumpFalse);
+    instructions.setUint32(at * 8 + 4, k, true);
+  };
+  put(0, 0x20, 0, 0, 0); // load the number of the system call
+  put(1, 0x15, 0, 1, syscallNumbers[backend.architecture].io_uring_setup);
+  put(2, 0x06, 0, 0, 0x0005_0001); // SECCOMP_RET_ERRNO, EPERM
+  put(3, 0x06, 0, 0, 0x7fff_0000); // SECCOMP_RET_ALLOW
+  const program = new DataView(memory(16).buffer);
+  program.setUint16(0, 4, true);
+  program.setBigUint64(8, BigInt(backend.addressOf(instructions)), true);
+  equal(backend.syscall(prctl, 38, 1), 0, "PR_SET_NO_NEW_PRIVS");
+  equal(backend.syscall(prctl, 22, 2, backend.addressOf(program)), 0, "PR_SET_SECCOMP");
+  equal(backend.syscall(syscallNumbers[backend.architecture].io_uring_setup, 1, 0), -EPERM, "io_uring_setup");
+}
+
 async function main(): Promise<void> {
+  if (task.scenario === "reason") {
+    console.log(`REASON ${adapters.find(({ name }) => name === task.adapter)?.unavailable() ?? "none"}`);
+    console.log("DONE");
+    return;
+  }
   const backend = openAdapter();
   switch (task.scenario) {
     case "calls":
@@ -486,6 +526,11 @@ async function main(): Promise<void> {
       console.log("DONE");
       return;
     case "watch":
+      await watching(backend);
+      console.log("DONE");
+      return;
+    case "watch-without-uring":
+      forbidUring(backend);
       await watching(backend);
       console.log("DONE");
       return;

@@ -127,8 +127,10 @@ function waitLoop(
   const events = new Int32Array(new ArrayBuffer(words * 4 * 2));
   const address = ffi.ptr(events);
   for (;;) {
-    // Fails only when a signal handler ran.
     const count = Number(libc.epoll_wait!(epoll, address, 2, -1));
+    // A signal came. Bun sends them to end this thread, and optimised code notices that only inside of a function of
+    // the engine's own: without one, whoever terminates the worker around this one waits for ever.
+    if (count < 0) JSON.parse("[1]");
     let readable = false;
     for (let i = 0; i < count; i++) {
       if (events[i * words + tokenWord] === 1) readable = true;
