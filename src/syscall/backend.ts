@@ -47,6 +47,8 @@ export interface SyscallBackend {
    *
    * @param address first byte
    * @param length bytes, above 0
+   * @returns a buffer that begins at `address`; it may be longer than `length` (with ffi-napi it is), so bound what is
+   *   laid over it
    */
   viewMemory(address: number, length: number): ArrayBuffer;
 
@@ -62,10 +64,11 @@ export interface SyscallBackend {
   /**
    * Watches one descriptor, made for the purpose (an epoll descriptor): nothing else may close it first.
    *
-   * `ready` runs on the event loop, outside of any user code, at least once after the descriptor has become readable
-   * while the watcher is armed. It may be called again without `arm` by adapters that stay armed; the ones that do
-   * not wait for the next `arm`. An exception in `ready` never reaches native code: adapters report it as an
-   * uncaught exception. Promise continuations scheduled by `ready` run soon after it.
+   * `ready` runs on the event loop, outside of any user code, once for each `arm` after which the descriptor is or
+   * becomes readable. An exception in `ready` never reaches native code: adapters report it as an uncaught exception.
+   * Promise continuations scheduled by `ready` run soon after it.
+   *
+   * A watch that is still armed when the process, or the thread, ends does no harm.
    */
   watch(descriptor: number, ready: () => void): DescriptorWatcher;
 }
