@@ -18,6 +18,7 @@ import {
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { fetchedRuntimes } from "./runtimes.ts";
 
 /** What this check reads of a `package.json`. */
 export interface Manifest {
@@ -145,7 +146,7 @@ function checkPackage(root: string): boolean {
   const entries = Object.keys(manifest.exports).filter((entry) => !entry.endsWith(".json"));
   const specifiers = entries.map((entry) => manifest.name + entry.slice(1));
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  const step = (name: string, body: () => string | undefined): boolean => {
+  const step = (name: string, body: () => string | undefined | void): boolean => {
     const started = performance.now();
     try {
       const detail = body();
@@ -177,9 +178,12 @@ function checkPackage(root: string): boolean {
     run(folder, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", ...options, tarball);
     return folder;
   };
-  const use = (folder: string): string => {
+  const use = (folder: string, program = process.execPath, ...options: string[]): string => {
     writeFileSync(join(folder, "entries.js"), importAll(specifiers));
-    return run(folder, process.execPath, "entries.js").stdout.trim().split("\n").join(", ");
+    return run(folder, program, ...options, "entries.js")
+      .stdout.trim()
+      .split("\n")
+      .join(", ");
   };
   const command = (folder: string): string => {
     const [name] = Object.keys(manifest.bin ?? {});
@@ -231,6 +235,10 @@ function checkPackage(root: string): boolean {
         step(`every entry by import${process.features.require_module ? " and require" : ""}, without koffi`, () =>
           use(bare),
         );
+        for (const { name, version, path } of fetchedRuntimes()) {
+          const options = name === "deno" ? ["run", "--allow-all"] : [];
+          step(`every entry in ${name} ${version}`, () => void use(bare, path, ...options));
+        }
         step("the command answers --version and --help", () => command(bare));
         step("the types hold for a strict user", () => {
           const lines = specifiers.map((entry, i) => `import * as e${i} from "${entry}";`);
