@@ -13,6 +13,20 @@ export { type DistanceField, distanceField, type Layout, layout } from "./distan
 export * from "./edit.ts";
 export { type ByteOrder, encode } from "./encode.ts";
 export { AsmError, type AsmProblem, asmError, asmProblem, renderProblem } from "./errors.ts";
+export { callGroups, recursiveFunctions } from "./flow/calls.ts";
+export { type Dominators, dominates, dominators } from "./flow/dominators.ts";
+export {
+  type BasicBlock,
+  type CallEdge,
+  type ControlFlow,
+  type ControlFlowOptions,
+  controlFlow,
+  type Edge,
+  type FunctionFlow,
+} from "./flow/graph.ts";
+export { findLoops, type IrreducibleEdge, type Loop, type LoopForest, loopBlocks } from "./flow/loops.ts";
+export { type RenderOptions, toDot, toMermaid } from "./flow/render.ts";
+export { type FrameUse, type StackUse, stackUse } from "./flow/stack.ts";
 export { helperHint, helperNumber } from "./helpers.ts";
 export {
   type Instruction,
