@@ -105,7 +105,7 @@ export function renderProblem(problem: AsmProblem): string {
   if (problem.line > 0) {
     where = ` at ${file === "" ? "line " : `${file}:`}${problem.line}${problem.column > 0 ? `:${problem.column}` : ""}`;
   } else if (problem.instruction !== undefined) {
-    where = ` at instruction ${problem.instruction}`;
+    where = ` (instruction ${problem.instruction})`;
   }
   const head = `${problem.message}${where}`;
   if (problem.text === undefined || problem.text === "" || problem.column < 1) return head;

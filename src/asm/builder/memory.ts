@@ -52,7 +52,7 @@ export function store(
   offset: number,
   src: AnyRegister | number | bigint,
 ): Instruction {
-  const bits = sizeBits(size);
+  const bits = unsignedBits(size);
   const address = wholeRegister(dst, "Address");
   if (typeof src === "object") {
     const number = size === "u64" ? wholeRegister(src, "Store of u64") : src.number;

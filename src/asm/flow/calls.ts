@@ -1,16 +1,18 @@
 // Browser-safe.
 
-import type { ControlFlow } from "./graph.ts";
+import type { CallEdge, ControlFlow } from "./graph.ts";
 
 /**
  * Groups functions that call each other in circles (Tarjan's strongly connected components, without recursion).
  * Addresses of functions count as calls: a helper may call back.
  *
+ * @param flow a program's shape
+ * @param calls those that count; default all
  * @returns every function once, in groups; callees come before their callers
  */
-export function callGroups(flow: ControlFlow): number[][] {
+export function callGroups(flow: ControlFlow, calls: readonly CallEdge[] = flow.calls): number[][] {
   const callees = flow.functions.map((): number[] => []);
-  for (const edge of flow.calls) callees[edge.from]!.push(edge.to);
+  for (const edge of calls) callees[edge.from]!.push(edge.to);
   const count = callees.length;
   const index = new Int32Array(count).fill(-1);
   const low = new Int32Array(count);

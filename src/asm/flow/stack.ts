@@ -49,13 +49,14 @@ const REGISTERS = 11;
 export function stackUse(flow: ControlFlow): StackUse {
   const frames = flow.functions.map((owner) => frameUse(flow, owner));
   const callees = flow.functions.map((): number[] => []);
-  for (const edge of flow.calls) callees[edge.from]!.push(edge.to);
+  const calls = flow.calls.filter((edge) => flow.blocks[flow.blockOf[edge.instruction]!]!.reachable);
+  for (const edge of calls) callees[edge.from]!.push(edge.to);
 
   const exact = frames.every((frame, index) => frame.exact || !flow.functions[index]!.reachable);
   // Deepest chain that starts at each function. Callees come first; -1 stands for no bound.
   const deepest = new Float64Array(frames.length);
   const follow = new Int32Array(frames.length).fill(-1);
-  for (const group of callGroups(flow)) {
+  for (const group of callGroups(flow, calls)) {
     const f = group[0]!;
     if (group.length > 1 || callees[f]!.includes(f)) {
       for (const member of group) deepest[member] = Number.POSITIVE_INFINITY;
