@@ -101,7 +101,7 @@ export interface ControlFlowOptions {
  *
  * @example
  * ```ts
- * const flow = controlFlow(assemble("if r1 == 0 goto out\nr0 = 1\nout:\nexit"));
+ * const flow = controlFlow(program(jeq(r1, 0, "out"), mov(r0, 1), label("out"), exit()));
  * flow.blocks.map((block) => [block.start, block.end]); // [[0, 1], [1, 2], [2, 3]]
  * ```
  */

@@ -37,7 +37,8 @@ interface DrawnNode {
  *
  * @example
  * ```ts
- * await writeFile("flow.dot", toDot(controlFlow(instructions))); // dot -Tsvg flow.dot
+ * const flow = controlFlow([jeq(r1, 0, 1), mov(r0, 1), exit()]);
+ * toDot(flow).includes('b0 -> b2 [label="taken"]'); // true
  * ```
  */
 export function toDot(flow: ControlFlow, options: RenderOptions = {}): string {
