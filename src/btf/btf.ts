@@ -19,7 +19,8 @@ export interface OpenBtfOptions extends BtfOrigin {
 }
 
 /**
- * An opened BTF. Types are decoded when asked for, and once: asking again gives the same object.
+ * An opened BTF. Types are decoded when asked for, and once: `typeById` gives the same object again. What `types`
+ * goes through is not kept.
  *
  * Numbers of types run from 1 to `endId - 1`; 0 is `void`. Of a split BTF, numbers below `firstId` are those of its
  * base, and every function here finds the types of both.
@@ -167,7 +168,7 @@ class LazyBtf implements Btf {
   readonly endId: number;
   readonly image: BtfImage;
   readonly strings: StringTable;
-  readonly #inflated: (BtfType | undefined)[] = [];
+  readonly #inflated = new Map<number, BtfType>();
   readonly #names: NameIndex;
   #pointerSize: 4 | 8 | undefined;
   #tags: Map<number, BtfDeclTag[]> | undefined;
@@ -191,10 +192,11 @@ class LazyBtf implements Btf {
   typeById(id: number): BtfType {
     if (id < this.firstId && this.base !== undefined) return this.base.typeById(id);
     const index = this.#index(id);
-    const known = this.#inflated[index + 1];
+    if (index < 0) return VOID;
+    const known = this.#inflated.get(index);
     if (known !== undefined) return known;
-    const type = index < 0 ? VOID : inflate(this, index);
-    this.#inflated[index + 1] = type;
+    const type = inflate(this, index);
+    this.#inflated.set(index, type);
     return type;
   }
 
@@ -220,7 +222,7 @@ class LazyBtf implements Btf {
   }
 
   typeByName<K extends BtfKind = BtfKind>(name: string, kind?: K): BtfTypeOf<K> {
-    const id = this.idsByName(name, kind)[0];
+    const id = this.#find(name, kind, false, true)[0];
     if (id === undefined) {
       const wanted = kind === undefined ? `type "${name}"` : `${kind} "${name}"`;
       throw btfError("ERR_BTF_NOT_FOUND", `No ${wanted}`, this.image.path);
@@ -233,18 +235,21 @@ class LazyBtf implements Btf {
   }
 
   idsByName(name: string, kind?: BtfKind): TypeId[] {
-    return this.#find(name, kind, false);
+    return this.#find(name, kind, false, false);
   }
 
   idsByEssentialName(name: string, kind?: BtfKind): TypeId[] {
-    return this.#find(name, kind, true);
+    return this.#find(name, kind, true, false);
   }
 
   *types(from = 1): IterableIterator<BtfType> {
     if (from < this.firstId && this.base !== undefined) yield* this.base.types(from);
     const { words, starts } = this.image;
     for (let id = Math.max(from, this.firstId); id < this.endId; id++) {
-      if (infoKind(words[starts[id - this.firstId]! + 1]!) <= KIND.enum64) yield this.typeById(id);
+      const index = id - this.firstId;
+      if (infoKind(words[starts[index]! + 1]!) > KIND.enum64) continue;
+      // Not kept: going through a kernel's types must not leave 80 MB behind.
+      yield this.#inflated.get(index) ?? inflate(this, index);
     }
   }
 
@@ -275,10 +280,11 @@ class LazyBtf implements Btf {
     return alignOf(this, id);
   }
 
-  #find(name: string, kind: BtfKind | undefined, essential: boolean): TypeId[] {
+  #find(name: string, kind: BtfKind | undefined, essential: boolean, first: boolean): TypeId[] {
     if (kind === "void" || name === "") return [];
     const found = this.base === undefined ? [] : this.base[essential ? "idsByEssentialName" : "idsByName"](name, kind);
-    this.#names.find(encodeUtf8(name), kind === undefined ? -1 : KIND[kind], essential, found);
+    if (first && found.length > 0) return found;
+    this.#names.find(encodeUtf8(name), kind === undefined ? -1 : KIND[kind], essential, found, first);
     return found;
   }
 

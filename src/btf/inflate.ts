@@ -27,7 +27,8 @@ const LINKAGES: readonly BtfLinkage[] = ["static", "global", "extern"];
  */
 export function inflate(btf: Btf, index: number): BtfType {
   const { words, starts } = btf.image;
-  // In bounds: opening has found this type and everything its kind and vlen stand for inside the section.
+  // In bounds: opening has found this type and everything its kind and vlen stand for inside the section. That also
+  // makes it safe to allocate by vlen.
   const at = starts[index]!;
   const info = words[at + 1]!;
   const kind = infoKind(info);
@@ -66,11 +67,11 @@ export function inflate(btf: Btf, index: number): BtfType {
       return { kind: "union", id, name, size, members: members(btf, id, body, infoVlen(info), flag) };
     case KIND.enum: {
       checkEnumSize(btf, id, at, size);
-      const values: BtfEnumValue[] = [];
       const count = infoVlen(info);
+      const values = new Array<BtfEnumValue>(count);
       for (let i = 0, w = body; i < count; i++, w += 2) {
         const value = words[w + 1]!;
-        values.push({ name: nameAt(btf, id, w, ".value", i), value: flag ? value | 0 : value });
+        values[i] = { name: nameAt(btf, id, w, ".value", i), value: flag ? value | 0 : value };
       }
       return { kind: "enum", id, name, size, signed: flag, values };
     }
@@ -89,13 +90,13 @@ export function inflate(btf: Btf, index: number): BtfType {
       return { kind: "func", id, name, type: typeAt(btf, id, at + 2), linkage };
     }
     case KIND.func_proto: {
-      const params: BtfParam[] = [];
-      const count = infoVlen(info);
-      let variadic = false;
+      // An ellipsis is a last parameter without name and type.
+      const last = body + 2 * (infoVlen(info) - 1);
+      const variadic = last >= body && words[last] === 0 && words[last + 1] === 0;
+      const count = infoVlen(info) - (variadic ? 1 : 0);
+      const params = new Array<BtfParam>(count);
       for (let i = 0, w = body; i < count; i++, w += 2) {
-        // An ellipsis is a last parameter without name and type.
-        if (i === count - 1 && words[w] === 0 && words[w + 1] === 0) variadic = true;
-        else params.push({ name: nameAt(btf, id, w, ".param", i), type: typeAt(btf, id, w + 1, ".param", i) });
+        params[i] = { name: nameAt(btf, id, w, ".param", i), type: typeAt(btf, id, w + 1, ".param", i) };
       }
       return { kind: "func_proto", id, name, returnType: typeAt(btf, id, at + 2), params, variadic };
     }
@@ -104,10 +105,10 @@ export function inflate(btf: Btf, index: number): BtfType {
       return { kind: "var", id, name, type: typeAt(btf, id, at + 2), linkage };
     }
     case KIND.datasec: {
-      const vars: BtfSecinfo[] = [];
       const count = infoVlen(info);
+      const vars = new Array<BtfSecinfo>(count);
       for (let i = 0, w = body; i < count; i++, w += 3) {
-        vars.push({ type: typeAt(btf, id, w, ".var", i), offset: words[w + 1]!, size: words[w + 2]! });
+        vars[i] = { type: typeAt(btf, id, w, ".var", i), offset: words[w + 1]!, size: words[w + 2]! };
       }
       return { kind: "datasec", id, name, size, vars };
     }
@@ -125,12 +126,12 @@ export function inflate(btf: Btf, index: number): BtfType {
       return { kind: "type_tag", id, name, type: typeAt(btf, id, at + 2), attribute: flag };
     case KIND.enum64: {
       checkEnumSize(btf, id, at, size);
-      const values: BtfEnum64Value[] = [];
       const count = infoVlen(info);
+      const values = new Array<BtfEnum64Value>(count);
       for (let i = 0, w = body; i < count; i++, w += 3) {
         const high = flag ? words[w + 2]! | 0 : words[w + 2]!;
         const value = (BigInt(high) << 32n) | BigInt(words[w + 1]!);
-        values.push({ name: nameAt(btf, id, w, ".value", i), value });
+        values[i] = { name: nameAt(btf, id, w, ".value", i), value };
       }
       return { kind: "enum64", id, name, size, signed: flag, values };
     }
@@ -141,15 +142,15 @@ export function inflate(btf: Btf, index: number): BtfType {
 
 function members(btf: Btf, id: TypeId, body: number, count: number, bitfields: boolean): BtfMember[] {
   const words = btf.image.words;
-  const list: BtfMember[] = [];
+  const list = new Array<BtfMember>(count);
   for (let i = 0, w = body; i < count; i++, w += 3) {
     const place = words[w + 2]!;
-    list.push({
+    list[i] = {
       name: nameAt(btf, id, w, ".member", i),
       type: typeAt(btf, id, w + 1, ".member", i),
       bitOffset: bitfields ? place & 0xffffff : place,
       bitfieldSize: bitfields ? place >>> 24 : 0,
-    });
+    };
   }
   return list;
 }

@@ -33,10 +33,9 @@ export const KIND_NAMES = Object.keys(KIND) as readonly BtfKind[];
 export const BTF_MAGIC = 0xeb9f;
 
 /**
- * Words (of 32 bits) that follow the three of `struct btf_type`, once per type. 255 marks kind 0, which no type in
- * the type section has.
+ * Words (of 32 bits) that follow the three of `struct btf_type`, once per type.
  */
-export const INFO_WORDS: Uint8Array = Uint8Array.of(255, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0);
+export const INFO_WORDS: Uint8Array = Uint8Array.of(0, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0);
 
 /** Words that follow for each of the `vlen` elements. */
 export const ELEMENT_WORDS: Uint8Array = Uint8Array.of(0, 0, 0, 0, 3, 3, 2, 0, 0, 0, 0, 0, 0, 2, 0, 3, 0, 0, 0, 3);

@@ -34,36 +34,35 @@ export class NameIndex {
    * @param kind number of the kind, or -1 for any
    * @param essential whether a flavour behind the name is passed over
    * @param found list to append to, in ascending order
+   * @param first whether to stop at the first
    */
-  find(name: Uint8Array, kind: number, essential: boolean, found: TypeId[]): void {
+  find(name: Uint8Array, kind: number, essential: boolean, found: TypeId[], first = false): void {
     const { words, starts } = this.#image;
     if (this.#heads === undefined && this.#scans++ < SCANS_BEFORE_INDEX) {
-      this.#scan(name, kind, essential, found);
+      this.#scan(name, kind, essential, found, first);
       return;
     }
     const heads = this.#heads ?? this.#build();
-    const hash = hashName(name, 0, essential ? name.length : essentialLength(name, 0, name.length));
+    const hash = hashName(name, 0, !essential);
     for (let index = heads[hash & (heads.length - 1)]!; index >= 0; index = this.#next[index]!) {
       const at = starts[index]!;
       if (kind >= 0 && infoKind(words[at + 1]!) !== kind) continue;
-      if (this.#matches(words[at]!, name, essential)) found.push((this.#firstId + index) as TypeId);
+      if (this.#matches(words[at]!, name, essential)) {
+        found.push((this.#firstId + index) as TypeId);
+        if (first) return;
+      }
     }
   }
 
-  #scan(name: Uint8Array, kind: number, essential: boolean, found: TypeId[]): void {
-    const { words, starts } = this.#image;
-    const { start: stringsStart, bytes } = this.#strings;
-    const first = name[0]!;
-    const last = name[name.length - 1]!;
-    const lastAt = name.length - 1;
-    for (let index = 0; index < starts.length; index++) {
-      const at = starts[index]!;
-      const offset = words[at]!;
-      // Two characters rule out nearly all. Names that lie in the base's strings take the long way.
-      const own = offset - stringsStart;
-      if (own >= 0 && (bytes[own] !== first || bytes[own + lastAt] !== last)) continue;
-      if (kind >= 0 && infoKind(words[at + 1]!) !== kind) continue;
-      if (this.#matches(offset, name, essential)) found.push((this.#firstId + index) as TypeId);
+  #scan(name: Uint8Array, kind: number, essential: boolean, found: TypeId[], first: boolean): void {
+    const image = this.#image;
+    const count = image.starts.length;
+    for (let index = 0; ; index++) {
+      index = nextCandidate(image, this.#strings, index, kind, name);
+      if (index >= count) return;
+      if (!this.#matches(image.words[image.starts[index]!]!, name, essential)) continue;
+      found.push((this.#firstId + index) as TypeId);
+      if (first) return;
     }
   }
 
@@ -90,8 +89,7 @@ export class NameIndex {
       const table = offset === 0 ? undefined : this.#strings.tableOf(offset);
       if (table === undefined) continue;
       const start = offset - table.start;
-      const end = table.bytes.indexOf(0, start);
-      const slot = hashName(table.bytes, start, start + essentialLength(table.bytes, start, end)) & (heads.length - 1);
+      const slot = hashName(table.bytes, start, true) & (heads.length - 1);
       next[index] = heads[slot]!;
       heads[slot] = index;
     }
@@ -101,8 +99,59 @@ export class NameIndex {
   }
 }
 
-function hashName(bytes: Uint8Array, start: number, end: number): number {
+/**
+ * The next type of a kind whose name may be this one: the kind and two letters rule out nearly all. Names in the
+ * strings of the base are let through.
+ *
+ * On its own and without calls, because it is compiled while it runs for the first time, and the more there is to
+ * compile the longer it runs uncompiled.
+ */
+function nextCandidate(image: BtfImage, strings: StringTable, from: number, kind: number, name: Uint8Array): number {
+  const { words, starts } = image;
+  const { bytes, start } = strings;
+  const mask = kind < 0 ? 0 : 0x7f000000;
+  const wanted = kind < 0 ? 0 : kind << 24;
+  const count = starts.length;
+  const lastAt = name.length - 1;
+  const first = name[0];
+  const last = name[lastAt];
+  let index = from;
+  while (index < count) {
+    const at = starts[index]!;
+    if ((words[at + 1]! & mask) === wanted) {
+      const own = words[at]! - start;
+      if (own < 0 || (bytes[own] === first && bytes[own + lastAt] === last)) return index;
+    }
+    index++;
+  }
+  return index;
+}
+
+/**
+ * Hash (FNV-1a) of the name that starts here, up to a NUL or the end of the bytes. With `essential` that of the
+ * essential name, in the same pass: when three underscores between other characters turn out to have started a
+ * flavour, the hash is that from before them.
+ */
+function hashName(bytes: Uint8Array, start: number, essential: boolean): number {
   let hash = 0x811c9dc5;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-  return hash ^ (hash >>> 15);
+  let beforeUnderscores = 0;
+  let beforeFlavour = 0;
+  let flavour = false;
+  let underscores = 0;
+  for (let at = start; ; at++) {
+    const byte = bytes[at];
+    if (byte === undefined || byte === 0) break;
+    if (byte === 0x5f) {
+      if (underscores++ === 0) beforeUnderscores = hash;
+    } else {
+      if (underscores === 3 && at - 3 > start) {
+        flavour = true;
+        beforeFlavour = beforeUnderscores;
+      }
+      underscores = 0;
+    }
+    hash = Math.imul(hash ^ byte, 0x01000193);
+  }
+  const result = flavour && essential ? beforeFlavour : hash;
+  return result ^ (result >>> 15);
 }
