@@ -30,7 +30,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   btf: [...core, "asm"],
   elf: [...core, "asm", "btf"],
   vm: [...core, "asm", "btf", "elf"],
-  syscall: [...core, "asm"],
+  syscall: [...core, "asm", "btf"],
   maps: shell,
   programs: [...shell, "maps"],
   links: [...shell, "maps", "programs"],

@@ -48,6 +48,7 @@ export {
   parseCpuList,
   possibleCpus,
 } from "./host.ts";
+export { type KernelBtfCache, kernelBtfNames, type LoadKernelBtfOptions, loadKernelBtf } from "./kernel-btf.ts";
 export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memory.ts";
 export { kernelString, mountDetached } from "./mount.ts";
 export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";
