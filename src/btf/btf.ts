@@ -8,7 +8,7 @@ import { infoKind, KIND, KIND_NAMES } from "./kinds.ts";
 import { alignOf, pointerSizeOf, resolveType, sizeOf } from "./layout.ts";
 import { NameIndex } from "./name-index.ts";
 import { StringTable } from "./strings.ts";
-import type { BtfDeclTag, BtfFunc, BtfKind, BtfType, BtfTypeOf, TypeId } from "./types.ts";
+import type { BtfDeclTag, BtfFunc, BtfKind, BtfType, BtfTypeOf, BtfVoid, TypeId } from "./types.ts";
 
 /** Options of {@link openBtf}. */
 export interface OpenBtfOptions extends BtfOrigin {
@@ -102,7 +102,7 @@ export interface Btf {
    *
    * @param from first number; `btf.firstId` leaves those of the base out. Default 1
    */
-  types(from?: number): IterableIterator<BtfType>;
+  types(from?: number): IterableIterator<Exclude<BtfType, BtfVoid>>;
 
   /** Goes through the functions by number. */
   functions(): IterableIterator<BtfFunc>;
@@ -168,7 +168,7 @@ class LazyBtf implements Btf {
   readonly endId: number;
   readonly image: BtfImage;
   readonly strings: StringTable;
-  readonly #inflated = new Map<number, BtfType>();
+  readonly #inflated = new Map<number, Exclude<BtfType, BtfVoid>>();
   readonly #names: NameIndex;
   #pointerSize: 4 | 8 | undefined;
   #tags: Map<number, BtfDeclTag[]> | undefined;
@@ -242,7 +242,7 @@ class LazyBtf implements Btf {
     return this.#find(name, kind, true, false);
   }
 
-  *types(from = 1): IterableIterator<BtfType> {
+  *types(from = 1): IterableIterator<Exclude<BtfType, BtfVoid>> {
     if (from < this.firstId && this.base !== undefined) yield* this.base.types(from);
     const { words, starts } = this.image;
     for (let id = Math.max(from, this.firstId); id < this.endId; id++) {

@@ -164,6 +164,8 @@ function checkLinkage(btf: Btf, id: number, word: number, value: number): void {
 
 function checkEnumSize(btf: Btf, id: number, at: number): void {
   const size = btf.image.words[at + 2]!;
+  // An enum that is only declared has no values, and from some compilers no size.
+  if (size === 0 && infoVlen(btf.image.words[at + 1]!) === 0) return;
   if (size !== 1 && size !== 2 && size !== 4 && size !== 8) {
     throw typeError(btf, id, at + 2, `Enum size is ${size} bytes, expected 1, 2, 4 or 8`);
   }

@@ -11,6 +11,7 @@ import type {
   BtfParam,
   BtfSecinfo,
   BtfType,
+  BtfVoid,
   TypeId,
 } from "./types.ts";
 
@@ -23,7 +24,7 @@ const LINKAGES: readonly BtfLinkage[] = ["static", "global", "extern"];
  * @param index which of its own types: `id - firstId`
  * @throws BtfError when it is malformed
  */
-export function inflate(btf: Btf, index: number): BtfType {
+export function inflate(btf: Btf, index: number): Exclude<BtfType, BtfVoid> {
   checkType(btf, index);
   const { words, starts } = btf.image;
   const { strings } = btf;

@@ -16,7 +16,8 @@ export class StringTable {
   readonly start: number;
   /** One behind the last offset. */
   readonly end: number;
-  readonly #base: StringTable | undefined;
+  /** Strings of the base of a split BTF. */
+  readonly base: StringTable | undefined;
   /** One character for each byte, once many strings were asked for: cutting a piece out of it is the fastest way. */
   #text: string | undefined;
   #decoded = 0;
@@ -29,7 +30,7 @@ export class StringTable {
     this.bytes = bytes;
     this.start = base === undefined ? 0 : base.end;
     this.end = this.start + bytes.length;
-    this.#base = base;
+    this.base = base;
   }
 
   /**
@@ -39,7 +40,7 @@ export class StringTable {
    */
   tableOf(offset: number): StringTable | undefined {
     let table: StringTable | undefined = this;
-    while (table !== undefined && offset < table.start) table = table.#base;
+    while (table !== undefined && offset < table.start) table = table.base;
     return table !== undefined && offset < table.end ? table : undefined;
   }
 
@@ -65,6 +66,12 @@ export class StringTable {
     if (this.#text !== undefined) return this.#text.slice(start, end);
     if (this.#decoded++ > NAMES_BEFORE_TEXT) this.#text = latin1(bytes);
     return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
+  }
+
+  /** Whether the string at `offset` is empty, or there is none. */
+  isEmpty(offset: number): boolean {
+    const table = this.tableOf(offset);
+    return table === undefined || table.bytes[offset - table.start] === 0;
   }
 
   /** Whether the string at `offset` is `name`, without decoding it. */

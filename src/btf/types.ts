@@ -90,7 +90,7 @@ export interface BtfEnumValue {
 
 /** An enum whose values fit 32 bits. */
 export interface BtfEnum extends BtfTypeBase<"enum"> {
-  /** Size in bytes: 1, 2, 4 or 8. */
+  /** Size in bytes: 1, 2, 4 or 8; may be 0 when it is declared only and has no values. */
   readonly size: number;
   /** Whether values are to be taken as signed. */
   readonly signed: boolean;
@@ -108,7 +108,7 @@ export interface BtfEnum64Value {
 
 /** An enum with values of 64 bits. */
 export interface BtfEnum64 extends BtfTypeBase<"enum64"> {
-  /** Size in bytes: 1, 2, 4 or 8. */
+  /** Size in bytes: 1, 2, 4 or 8; may be 0 when it is declared only and has no values. */
   readonly size: number;
   /** Whether values are to be taken as signed. */
   readonly signed: boolean;
