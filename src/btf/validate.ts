@@ -25,11 +25,10 @@ import { MAX_RESOLVE_DEPTH } from "./layout.ts";
  *
  * @example
  * ```ts
- * import { openBtf, validateBtf } from "rawbpf/btf";
+ * import { encodeBtf, openBtf, validateBtf } from "rawbpf/btf";
  *
- * declare const untrusted: Uint8Array;
- * const btf = openBtf(untrusted);
- * validateBtf(btf); // from here on no lookup finds a malformed type
+ * const btf = openBtf(encodeBtf([{ kind: "typedef", name: "loop", type: 1 }]));
+ * validateBtf(btf); // throws ERR_BTF_CYCLE
  * ```
  */
 export function validateBtf(btf: Btf): void {
