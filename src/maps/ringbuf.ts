@@ -4,6 +4,7 @@ import type { SyscallBackend } from "../syscall/backend.ts";
 import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
 import { type PollSource, pollDescriptor } from "../syscall/poller.ts";
 import type { BpfMap } from "./map.ts";
+import { RecordIterator } from "./records.ts";
 
 const BUSY_BIT = 0x8000_0000 | 0;
 const DISCARD_BIT = 0x4000_0000;
@@ -27,7 +28,7 @@ export interface RecordsOptions<T> {
   readonly signal?: AbortSignal | undefined;
   /** Decodes each record; default: a copy of its bytes. */
   readonly codec?: Codec<T> | undefined;
-  /** Most records taken from the ring before the event loop gets its turn. Default 1024. */
+  /** Most records in a row before the event loop gets its turn. Default 1024. */
   readonly batch?: number | undefined;
 }
 
@@ -56,9 +57,8 @@ export class RingBuffer {
   #low: number;
   #high: number;
   #source: PollSource | undefined;
-  #news = false;
-  #wake: (() => void) | undefined;
-  #iterating = false;
+  #iterator: RecordIterator<unknown> | undefined;
+  #listener: (() => void) | undefined;
   #consuming = false;
   #open = true;
 
@@ -165,10 +165,12 @@ export class RingBuffer {
   /**
    * Iterates over records as they come. Waiting costs nothing and does not block; while it waits, it keeps the process
    * running like an open socket. A slow loop leaves the records in the ring: when that is full, the program's
-   * reservations fail and the program must count them.
+   * reservations fail and the program must count them. Leaving the loop loses no record.
    *
    * @param options signal, codec, batch
-   * @throws BpfError `ERR_CLOSED` when the reader is closed meanwhile; the signal's reason
+   * @returns an iterator; its `next` rejects with `ERR_CLOSED` when the reader is closed meanwhile, and with the
+   *   signal's reason
+   * @throws BpfError `ERR_CLOSED`, `ERR_TYPE_MISMATCH` when somebody reads already; the signal's reason
    * @example
    * ```ts no-run
    * using map = createMap({ type: "ringbuf", maxEntries: 4096 });
@@ -178,48 +180,74 @@ export class RingBuffer {
    * for await (const { pid, comm } of ring.records({ codec: event, signal })) console.log(pid, comm);
    * ```
    */
-  records(
-    options?: RecordsOptions<Uint8Array> & { readonly codec?: undefined },
-  ): AsyncGenerator<Uint8Array, void, void>;
-  records<T>(options: RecordsOptions<T> & { readonly codec: Codec<T> }): AsyncGenerator<T, void, void>;
-  async *records<T>(options: RecordsOptions<T> = {}): AsyncGenerator<T | Uint8Array, void, void> {
+  records(options?: RecordsOptions<Uint8Array> & { readonly codec?: undefined }): RecordIterator<Uint8Array>;
+  records<T>(options: RecordsOptions<T> & { readonly codec: Codec<T> }): RecordIterator<T>;
+  records<T>(options: RecordsOptions<T> = {}): RecordIterator<T | Uint8Array> {
     const { signal, codec, batch = DEFAULT_BATCH } = options;
     this.#check();
     signal?.throwIfAborted();
-    if (this.#iterating) throw new BpfError("ERR_TYPE_MISMATCH", "This ring buffer is being iterated over already");
-    this.#iterating = true;
-    const onAbort = (): void => this.#wake?.();
-    signal?.addEventListener("abort", onAbort);
-    try {
-      this.#listen();
-      const queue: (T | Uint8Array)[] = [];
-      const bytes = this.#bytes;
-      const take: RecordCallback =
-        codec === undefined
-          ? (_, offset, length) => void queue.push(bytes.slice(offset, offset + length))
-          : (_, offset, length) => void queue.push(decodeRecord(codec, bytes, offset, length));
-      for (;;) {
-        signal?.throwIfAborted();
-        this.#news = false;
-        let failure: { readonly error: unknown } | undefined;
-        try {
-          this.consume(take, batch);
-        } catch (error) {
-          failure = { error };
-        }
-        for (let i = 0; i < queue.length; i++) {
-          yield queue[i]!;
-          signal?.throwIfAborted();
-        }
-        queue.length = 0;
-        if (failure !== undefined) throw failure.error;
-        if (this.#readable()) await turn();
-        else await this.#wait();
+    this.#checkUnread();
+    const bytes = this.#bytes;
+    let value: T | Uint8Array | undefined;
+    const decode: RecordCallback =
+      codec === undefined
+        ? (_, offset, length) => {
+            value = bytes.slice(offset, offset + length);
+          }
+        : (_, offset, length) => {
+            value = decodeRecord(codec, bytes, offset, length);
+          };
+    const source = this.#poll();
+    const iterator = new RecordIterator<T | Uint8Array>({
+      batch,
+      signal,
+      // One record at a time: what is not asked for stays in the ring, so that a loop may end without losing any.
+      take: () => (this.consume(decode, 1) === 1 ? { value: value as T | Uint8Array } : undefined),
+      wait: () => source.ref(),
+      stopWaiting: () => source.unref(),
+      end: () => {
+        this.#iterator = undefined;
+      },
+    });
+    this.#iterator = iterator as RecordIterator<unknown>;
+    return iterator;
+  }
+
+  /**
+   * Calls back for each record as it comes, in place: the quickest way, with neither a promise nor a copy. Keeps the
+   * process running until it is closed.
+   *
+   * @param callback called for each record; what it throws ends the listening and is reported as uncaught
+   * @param batch most records in a row before the event loop gets its turn. Default 1024
+   * @returns a handle that ends it
+   * @throws BpfError `ERR_CLOSED`, `ERR_TYPE_MISMATCH` when somebody reads already
+   */
+  listen(callback: RecordCallback, batch: number = DEFAULT_BATCH): { close(): void; [Symbol.dispose](): void } {
+    this.#check();
+    this.#checkUnread();
+    const source = this.#poll();
+    const close = (): void => {
+      if (this.#listener !== wake) return;
+      this.#listener = undefined;
+      source.unref();
+    };
+    const wake = (): void => {
+      if (this.#listener !== wake) return;
+      try {
+        this.consume(callback, batch);
+        // More came, or the batch was full: the edge has been seen, nobody else will call.
+        if (this.#readable()) setImmediate(wake);
+      } catch (error) {
+        close();
+        setImmediate(() => {
+          throw error;
+        });
       }
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
-      this.#iterating = false;
-    }
+    };
+    this.#listener = wake;
+    source.ref();
+    setImmediate(wake);
+    return { close, [Symbol.dispose]: close };
   }
 
   /**
@@ -229,16 +257,30 @@ export class RingBuffer {
     if (!this.#open) return;
     this.#open = false;
     readers.delete(this.#map);
+    this.#listener = undefined;
     this.#source?.close();
     this.#source = undefined;
     this.#consumerMemory.close();
     this.#producerMemory.close();
-    this.#wake?.();
+    this.#iterator?.wake();
   }
 
   /** Closes the reader. */
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #poll(): PollSource {
+    this.#source ??= pollDescriptor(this.#backend, this.#map.fd, {
+      ready: () => (this.#listener === undefined ? this.#iterator?.wake() : this.#listener()),
+      peek: () => this.#readable(),
+    });
+    return this.#source;
+  }
+
+  #checkUnread(): void {
+    if (this.#iterator === undefined && this.#listener === undefined) return;
+    throw new BpfError("ERR_TYPE_MISMATCH", `${this.#map.owner.label} is being read already`);
   }
 
   #check(): void {
@@ -251,7 +293,7 @@ export class RingBuffer {
 
   /** Whether there is a finished record (or something corrupt to report). */
   #readable(): boolean {
-    this.#check();
+    if (!this.#open) return false;
     if ((this.#produced() - this.#low) >>> 0 < HEADER_SIZE) return false;
     const at = this.#low & this.#mask;
     const address = this.#producerMemory.address + this.#data.byteOffset + at;
@@ -277,25 +319,6 @@ export class RingBuffer {
     this.close();
     return new BpfError("ERR_RING_CORRUPT", `The ring buffer ${this.#map.owner.label} is corrupt: ${what}`);
   }
-
-  #listen(): void {
-    this.#source ??= pollDescriptor(this.#backend, this.#map.fd, () => {
-      this.#news = true;
-      this.#wake?.();
-    });
-  }
-
-  #wait(): Promise<void> {
-    if (this.#news) return Promise.resolve();
-    this.#source?.ref();
-    return new Promise<void>((resolve) => {
-      this.#wake = () => {
-        this.#wake = undefined;
-        this.#source?.unref();
-        resolve();
-      };
-    });
-  }
 }
 
 function decodeRecord<T>(codec: Codec<T>, bytes: Uint8Array, offset: number, length: number): T {
@@ -303,11 +326,6 @@ function decodeRecord<T>(codec: Codec<T>, bytes: Uint8Array, offset: number, len
     throw new BpfError("ERR_TYPE_MISMATCH", `A record of ${length} bytes is too short for a value of ${codec.size}`);
   }
   return codec.decode(bytes, offset);
-}
-
-/** Lets the event loop have its turn. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 const readers = new WeakMap<BpfMap<unknown, unknown>, RingBuffer>();

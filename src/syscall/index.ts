@@ -53,7 +53,7 @@ export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memo
 export { kernelString, mountDetached } from "./mount.ts";
 export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";
 export { type PerfEventOptions, PerfIoctl, perfEventOpen, perfIoctl } from "./perf.ts";
-export { type PollSource, pollDescriptor } from "./poller.ts";
+export { type PollHandler, type PollSource, pollDescriptor } from "./poller.ts";
 export { adapters, type BackendOption, backendOf, openBackend } from "./select.ts";
 export {
   type FormatSyscallOptions,

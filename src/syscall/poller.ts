@@ -20,9 +20,18 @@ export interface PollSource {
   close(): void;
 }
 
-interface Entry {
-  readonly fd: number;
-  readonly ready: () => void;
+/** What a poller does with a descriptor. */
+export interface PollHandler {
+  /**
+   * Called once for each time the kernel reports news (edge-triggered), and once at first when there is something to
+   * read already.
+   */
+  ready(): void;
+  /**
+   * Looks, without a system call, whether there is something to read. With it a wake-up whose data is taken at once
+   * costs no system call of its own.
+   */
+  peek?(): boolean;
 }
 
 /**
@@ -35,7 +44,7 @@ class Poller {
   readonly #backend: SyscallBackend;
   readonly #epoll: Fd;
   readonly #watcher: DescriptorWatcher;
-  readonly #entries = new Map<number, Entry>();
+  readonly #handlers = new Map<number, PollHandler>();
   readonly #events: Uint8Array;
   readonly #eventsView: DataView;
   readonly #eventsAddress: number;
@@ -55,17 +64,16 @@ class Poller {
     if (fd < 0) throw new SyscallError("Cannot wait for events", "epoll_create1", fd);
     this.#epoll = new Fd(backend, fd, "epoll");
     try {
-      this.#watcher = backend.watch(this.#epoll.number, () => this.#drain());
+      this.#watcher = backend.watch(this.#epoll.number, () => this.#wake());
     } catch (error) {
       this.#epoll.close();
       throw error;
     }
   }
 
-  add(fd: number, ready: () => void): PollSource {
+  add(fd: number, handler: PollHandler): PollSource {
     this.#control(EPOLL_CTL_ADD, fd);
-    const entry: Entry = { fd, ready };
-    this.#entries.set(fd, entry);
+    this.#handlers.set(fd, handler);
     let refs = 0;
     let open = true;
     return {
@@ -84,9 +92,9 @@ class Poller {
         open = false;
         this.#refs -= refs;
         if (refs > 0 && this.#refs === 0) this.#watcher.unref();
-        this.#entries.delete(fd);
+        this.#handlers.delete(fd);
         this.#control(EPOLL_CTL_DEL, fd);
-        if (this.#entries.size === 0) this.discard();
+        if (this.#handlers.size === 0) this.discard();
       },
     };
   }
@@ -110,17 +118,41 @@ class Poller {
     }
   }
 
-  #drain(): void {
+  #wake(): void {
     if (this.#epoll.closed) return;
+    if (!this.#handleAll()) this.#drain();
+    if (!this.#epoll.closed) this.#watcher.arm();
+  }
+
+  /**
+   * Asks each source by itself, without a system call.
+   *
+   * @returns whether that was all: somebody had news, and nobody left any. The kernel then takes its sources off the
+   *   ready list by itself, at the next look. Otherwise the edges have to be fetched, or the wake-up comes again.
+   */
+  #handleAll(): boolean {
+    let handled = false;
+    for (const handler of this.#handlers.values()) {
+      if (handler.peek === undefined) return false;
+    }
+    for (const handler of [...this.#handlers.values()]) {
+      if (!handler.peek!()) continue;
+      handler.ready();
+      if (handler.peek!()) return false;
+      handled = true;
+    }
+    return handled;
+  }
+
+  #drain(): void {
     const args = [this.#epoll.number, this.#eventsAddress, BATCH, 0, 0, 8];
     let count: number;
     do {
-      count = call(this.#backend, "epoll_pwait", args, () => ({ epfd: this.#epoll.number, timeout: 0 }));
+      count = call(this.#backend, "epoll_pwait", args, () => ({ epfd: args[0], maxevents: BATCH, timeout: 0 }));
       const ready: number[] = [];
       for (let i = 0; i < count; i++) ready.push(this.#eventsView.getInt32(i * this.#stride + this.#dataOffset, true));
-      for (const fd of ready) this.#entries.get(fd)?.ready();
+      for (const fd of ready) this.#handlers.get(fd)?.ready();
     } while (count === BATCH && !this.#epoll.closed);
-    if (!this.#epoll.closed) this.#watcher.arm();
   }
 
   discard(): void {
@@ -137,12 +169,11 @@ const pollers = new WeakMap<SyscallBackend, Poller>();
  *
  * @param backend shim
  * @param fd descriptor that supports epoll; stays the caller's
- * @param ready called once for each time the kernel reports news (edge-triggered), and once at first when there is
- *   something to read already
+ * @param handler what to do when there is something to read
  * @returns the source; it does not keep the process running until `ref()`
  * @throws SyscallError `EPERM` when the descriptor cannot be waited on
  */
-export function pollDescriptor(backend: SyscallBackend, fd: number, ready: () => void): PollSource {
+export function pollDescriptor(backend: SyscallBackend, fd: number, handler: PollHandler): PollSource {
   let poller = pollers.get(backend);
   const fresh = poller === undefined;
   if (poller === undefined) {
@@ -150,7 +181,7 @@ export function pollDescriptor(backend: SyscallBackend, fd: number, ready: () =>
     pollers.set(backend, poller);
   }
   try {
-    return poller.add(fd, ready);
+    return poller.add(fd, handler);
   } catch (error) {
     if (fresh) poller.discard();
     throw error;

@@ -252,15 +252,85 @@ test("one reader and one iteration at a time", async () => {
   using s = setUp();
   const first = s.ring.records();
   const pending = first.next();
-  const second = s.ring.records();
-  let message = "";
-  await second.next().catch((error: Error) => {
-    message = error.message;
-  });
-  assert.is(message, "This ring buffer is being iterated over already");
+  assert.throws(() => s.ring.records(), /map "events" is being read already/);
   s.kernel.submit(s.fd, number(1));
   await pending;
   await first.return();
+  await s.ring.records().return();
+});
+
+test("leaving the loop loses no record", async () => {
+  using s = setUp();
+  for (const value of [1, 2, 3]) s.kernel.submit(s.fd, number(value));
+  for await (const value of s.ring.records({ codec: u32 })) {
+    assert.is(value, 1);
+    break;
+  }
+  for await (const value of s.ring.records({ codec: u32 })) {
+    assert.is(value, 2);
+    break;
+  }
+  assert.equal(take(s.ring), [3]);
+});
+
+test("calls of next before an answer are answered in order, and with the end after return", async () => {
+  using s = setUp();
+  const iterator = s.ring.records({ codec: u32 });
+  const all = [iterator.next(), iterator.next(), iterator.next()];
+  s.kernel.submit(s.fd, number(1));
+  s.kernel.submit(s.fd, number(2));
+  assert.equal((await all[0])!.value, 1);
+  assert.equal((await all[1])!.value, 2);
+  void iterator.return();
+  assert.equal(await all[2], { done: true, value: undefined });
+  assert.equal(await iterator.next(), { done: true, value: undefined });
+});
+
+test("a listener gets each record, and none after it is closed", async () => {
+  using s = setUp();
+  const got: number[] = [];
+  s.kernel.submit(s.fd, number(1));
+  const listener = s.ring.listen((view, offset) => got.push(view.getUint32(offset, true)), 2);
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  for (const value of [2, 3, 4, 5, 6]) s.kernel.submit(s.fd, number(value));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(got, [1, 2, 3, 4, 5, 6]);
+  assert.throws(() => s.ring.listen(() => {}), /is being read already/);
+  listener.close();
+  listener.close();
+  s.kernel.submit(s.fd, number(7));
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.equal(got.length, 6);
+  assert.equal(take(s.ring), [7]);
+});
+
+test("what a listener throws is reported, and ends it", async () => {
+  using s = setUp();
+  const listeners = process.listeners("uncaughtException");
+  process.removeAllListeners("uncaughtException");
+  const caught = new Promise<Error>((resolve) => process.once("uncaughtException", resolve));
+  s.ring.listen(() => {
+    throw new Error("mine");
+  });
+  s.kernel.submit(s.fd, number(1));
+  s.kernel.submit(s.fd, number(2));
+  assert.is((await caught).message, "mine");
+  for (const listener of listeners) process.on("uncaughtException", listener);
+  assert.equal(take(s.ring), [2]);
+});
+
+test("the event loop has its turn while records keep coming", async () => {
+  using s = setUp();
+  let ticks = 0;
+  const timer = setInterval(() => ticks++, 0);
+  let n = 0;
+  s.kernel.submit(s.fd, number(0));
+  for await (const _ of s.ring.records({ batch: 10 })) {
+    s.kernel.submit(s.fd, number(n), { silent: true });
+    if (++n === 5000) break;
+  }
+  clearInterval(timer);
+  assert.ok(ticks > 3, `${ticks} turns of the event loop`);
 });
 
 test("a waiting reader does not spin at a record that is still being written", async () => {
