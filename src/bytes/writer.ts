@@ -30,31 +30,41 @@ export class Writer {
 
   /** Writes an unsigned byte. @throws RangeError when it does not fit */
   u8(value: number): this {
-    this.#bytes[this.#grow(1)] = inRange(value, 0, 0xff, "u8");
+    const checked = inRange(value, 0, 0xff, "u8");
+    const at = this.#grow(1);
+    this.#bytes[at] = checked;
     return this;
   }
 
   /** Writes an unsigned 16-bit integer. @throws RangeError when it does not fit */
   u16(value: number): this {
-    this.#view.setUint16(this.#grow(2), inRange(value, 0, 0xffff, "u16"), this.littleEndian);
+    const checked = inRange(value, 0, 0xffff, "u16");
+    const at = this.#grow(2);
+    this.#view.setUint16(at, checked, this.littleEndian);
     return this;
   }
 
   /** Writes a signed 16-bit integer. @throws RangeError when it does not fit */
   i16(value: number): this {
-    this.#view.setInt16(this.#grow(2), inRange(value, -0x8000, 0x7fff, "i16"), this.littleEndian);
+    const checked = inRange(value, -0x8000, 0x7fff, "i16");
+    const at = this.#grow(2);
+    this.#view.setInt16(at, checked, this.littleEndian);
     return this;
   }
 
   /** Writes an unsigned 32-bit integer. @throws RangeError when it does not fit */
   u32(value: number): this {
-    this.#view.setUint32(this.#grow(4), inRange(value, 0, 0xffffffff, "u32"), this.littleEndian);
+    const checked = inRange(value, 0, 0xffffffff, "u32");
+    const at = this.#grow(4);
+    this.#view.setUint32(at, checked, this.littleEndian);
     return this;
   }
 
   /** Writes a signed 32-bit integer. @throws RangeError when it does not fit */
   i32(value: number): this {
-    this.#view.setInt32(this.#grow(4), inRange(value, -0x80000000, 0x7fffffff, "i32"), this.littleEndian);
+    const checked = inRange(value, -0x80000000, 0x7fffffff, "i32");
+    const at = this.#grow(4);
+    this.#view.setInt32(at, checked, this.littleEndian);
     return this;
   }
 
@@ -62,7 +72,8 @@ export class Writer {
   u64(value: bigint | number): this {
     const wide = BigInt(value);
     if (wide < 0n || wide > 0xffffffffffffffffn) throw new RangeError(`Value ${value} does not fit u64`);
-    this.#view.setBigUint64(this.#grow(8), wide, this.littleEndian);
+    const at = this.#grow(8);
+    this.#view.setBigUint64(at, wide, this.littleEndian);
     return this;
   }
 
@@ -92,6 +103,7 @@ export class Writer {
     return this.#bytes.slice(0, this.#length);
   }
 
+  // Call this before #bytes or #view is read: it may replace both.
   #grow(count: number): number {
     const at = this.#length;
     const need = at + count;
