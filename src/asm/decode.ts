@@ -4,7 +4,7 @@ import type { ByteOrder } from "./encode.ts";
 import { asmError } from "./errors.ts";
 import { type Instruction, LD_IMM64 } from "./instruction.ts";
 import { SLOT_BYTES } from "./opcodes.ts";
-import { encodingFault, secondSlotFault } from "./operation.ts";
+import { encodingFault, secondSlotFault } from "./validity.ts";
 
 /** Options of {@link decode}. */
 export interface DecodeOptions extends ByteOrder {

@@ -44,3 +44,4 @@ export * from "./opcodes.ts";
 export * from "./operation.ts";
 export * from "./registers.ts";
 export type { Cpu } from "./stretch.ts";
+export { encodingFault, secondSlotFault } from "./validity.ts";
