@@ -1,0 +1,27 @@
+// Browser-safe.
+
+export { type BtfSection, type BtfSections, readBtfSections } from "./btf-sections.ts";
+export {
+  BpfRelocation,
+  ElfMachine,
+  ElfType,
+  SectionFlag,
+  SectionType,
+  SegmentFlag,
+  SegmentType,
+  SymbolBinding,
+  SymbolType,
+  SymbolVisibility,
+} from "./constants.ts";
+export { findSection, readElf, requireBpf, sectionData } from "./read.ts";
+export { type RelocationTable, readRelocations, relocationSections } from "./relocations.ts";
+export { fileOffset, readSegments } from "./segments.ts";
+export { findSymbolTable, readSymbols, symbolExtent } from "./symbols.ts";
+export type * from "./types.ts";
+export {
+  type ElfRelocationSpec,
+  type ElfSectionSpec,
+  type ElfSpec,
+  type ElfSymbolSpec,
+  writeElf,
+} from "./write.ts";

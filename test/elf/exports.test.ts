@@ -1,0 +1,15 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import * as elf from "../../src/elf/index.ts";
+
+const test = suite("elf exports");
+
+test("the module exports these names and no others", () => {
+  const wanted = `
+    BpfRelocation ElfMachine ElfType SectionFlag SectionType SegmentFlag SegmentType SymbolBinding SymbolType
+    SymbolVisibility fileOffset findSection findSymbolTable readBtfSections readElf readRelocations readSegments
+    readSymbols relocationSections requireBpf sectionData symbolExtent writeElf`;
+  assert.equal(Object.keys(elf).sort(), wanted.trim().split(/\s+/).sort());
+});
+
+test.run();
