@@ -163,7 +163,7 @@ function checkReferences(graph: Graph, index: number): void {
       if (words[at + 2] !== 0) throw fail(at + 2, `An array has no size of its own, found ${words[at + 2]}`);
       const indexKind = kinds[behindAliases(graph, words[body + 1]!)]!;
       if (indexKind !== KIND.int) throw fail(body + 1, `The index is of kind ${KIND_NAMES[indexKind]}, expected int`);
-      sizeOf(graph, words[body]!, index, body);
+      sizeOf(graph, id, index, body);
       break;
     }
     case KIND.struct:
