@@ -19,6 +19,24 @@ export interface EncodeBtfOptions {
   readonly layout?: boolean | undefined;
 }
 
+/** Options of {@link layoutBtf}. */
+export interface LayoutBtfOptions extends EncodeBtfOptions {
+  /** More strings to put into the string section: those of `.BTF.ext` and of line information. */
+  readonly strings?: Iterable<string> | undefined;
+}
+
+/** BTF as written, and where its strings lie. */
+export interface EncodedBtf {
+  /** The BTF: a new array. */
+  readonly bytes: Uint8Array;
+  /**
+   * Offset of a string that was written.
+   *
+   * @throws RangeError for any other
+   */
+  readonly offsetOf: (text: string) => number;
+}
+
 const LINKAGES: Readonly<Record<BtfLinkage, number>> = { static: 0, global: 1, extern: 2 };
 
 /**
@@ -45,6 +63,17 @@ const LINKAGES: Readonly<Record<BtfLinkage, number>> = { static: 0, global: 1, e
  * ```
  */
 export function encodeBtf(types: Iterable<BtfTypeSpec>, options: EncodeBtfOptions = {}): Uint8Array {
+  return layoutBtf(types, options).bytes;
+}
+
+/**
+ * Writes BTF together with strings that others refer to by offset; see {@link encodeBtf}.
+ *
+ * @param types the types, in the order of their numbers
+ * @param options as of {@link encodeBtf}, and the strings
+ * @throws RangeError as {@link encodeBtf}
+ */
+export function layoutBtf(types: Iterable<BtfTypeSpec>, options: LayoutBtfOptions = {}): EncodedBtf {
   const { base } = options;
   const list = [...types];
   const firstId = base?.endId ?? 1;
@@ -58,6 +87,7 @@ export function encodeBtf(types: Iterable<BtfTypeSpec>, options: EncodeBtfOption
     }
     count += sizeInWords(type);
   }
+  for (const text of options.strings ?? []) strings.add(text);
   const { section, offsetOf } = strings.finish();
   const out: Output = { words: new Uint32Array(count), at: 0, endId: firstId + list.length, offsetOf };
   for (const [i, type] of list.entries()) {
@@ -67,7 +97,8 @@ export function encodeBtf(types: Iterable<BtfTypeSpec>, options: EncodeBtfOption
       throw inType(firstId + i, error);
     }
   }
-  return assemble(out.words, section, options.littleEndian ?? base?.littleEndian ?? true, options.layout ?? false);
+  const littleEndian = options.littleEndian ?? base?.littleEndian ?? true;
+  return { bytes: assemble(out.words, section, littleEndian, options.layout ?? false), offsetOf };
 }
 
 function inType(id: number, error: unknown): unknown {

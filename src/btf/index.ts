@@ -2,7 +2,20 @@
 
 export { type Btf, type OpenBtfOptions, openBtf } from "./btf.ts";
 export { type BtfBuilder, createBtfBuilder } from "./builder.ts";
-export { type EncodeBtfOptions, encodeBtf } from "./encode.ts";
+export { type EncodeBtfOptions, type EncodedBtf, encodeBtf, type LayoutBtfOptions, layoutBtf } from "./encode.ts";
+export {
+  type BtfExt,
+  type CoreRelo,
+  type ExtSection,
+  encodeBtfExt,
+  encodeFuncInfo,
+  encodeLineInfo,
+  type FuncInfo,
+  type LineInfo,
+  type OffsetOf,
+  readBtfExt,
+  stringsOfExt,
+} from "./ext.ts";
 export type { BtfHeader, BtfImage, BtfOrigin } from "./image.ts";
 export { essentialName } from "./names.ts";
 export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";

@@ -58,7 +58,11 @@ export class StringWriter {
     const section = new Uint8Array(length);
     for (const [at, bytes] of kept) section.set(bytes, at);
     const inherited = this.#base === undefined ? undefined : stringsOf(this.#base);
-    const offsetOf = (text: string): number => (text === "" ? 0 : (offsets.get(text) ?? inherited?.get(text) ?? 0));
+    const offsetOf = (text: string): number => {
+      const offset = text === "" ? 0 : (offsets.get(text) ?? inherited?.get(text));
+      if (offset === undefined) throw new RangeError(`String ${JSON.stringify(text)} was not written`);
+      return offset;
+    };
     return { section, offsetOf };
   }
 }
