@@ -14,11 +14,11 @@ const Form = { short: 0, long: 1 } as const;
 /**
  * Writes all distances, after making every jump long that needs it.
  *
- * @param out the instructions; not changed
+ * @param out the instructions, in an array that may be changed and returned
  * @param targets index of the instruction each one jumps to, calls or points at; {@link NOWHERE} for all others
  * @param cpu whether `gotol` may be used
  * @param problems receives jumps that are too far
- * @returns a new array; unchanged instructions are the same objects
+ * @returns unchanged instructions are the same objects
  */
 export function stretch(out: Instruction[], targets: Int32Array, cpu: Cpu, problems: AsmProblem[]): Instruction[] {
   const count = out.length;
@@ -50,27 +50,33 @@ export function stretch(out: Instruction[], targets: Int32Array, cpu: Cpu, probl
     if (problems.length > 0) return out;
   }
 
+  if (!form.includes(Form.long)) {
+    for (let i = 0; i < count; i++) {
+      const target = targets[i]!;
+      if (target !== NOWHERE) out[i] = withDistance(out[i]!, slots[target]! - slots[i]! - 1);
+    }
+    return out;
+  }
   const result: Instruction[] = [];
   for (let i = 0; i < count; i++) {
     const insn = out[i]!;
-    if (targets[i] === NOWHERE) result.push(insn);
-    else if (form[i] === Form.long) writeLong(result, insn, slots[i]!, slots[targets[i]!]!);
-    else {
-      const distance = slots[targets[i]!]! - slots[i]! - 1;
-      const byOffset = distanceField(insn) === "offset";
-      const now = withoutReference(insn);
-      if (now === insn && (byOffset ? insn.offset : insn.imm) === distance) result.push(insn);
-      else {
-        const { opcode, dst, src, high, meta } = now;
-        result.push(
-          byOffset
-            ? { opcode, dst, src, offset: distance, imm: insn.imm, high, meta }
-            : { opcode, dst, src, offset: insn.offset, imm: distance, high, meta },
-        );
-      }
-    }
+    const target = targets[i]!;
+    if (target === NOWHERE) result.push(insn);
+    else if (form[i] === Form.long) writeLong(result, insn, slots[i]!, slots[target]!);
+    else result.push(withDistance(insn, slots[target]! - slots[i]! - 1));
   }
   return result;
+}
+
+/** The instruction with its distance written and its reference resolved; itself when nothing changes. */
+function withDistance(insn: Instruction, distance: number): Instruction {
+  const byOffset = distanceField(insn) === "offset";
+  const now = withoutReference(insn);
+  if (now === insn && (byOffset ? insn.offset : insn.imm) === distance) return insn;
+  const { opcode, dst, src, high, meta } = now;
+  return byOffset
+    ? { opcode, dst, src, offset: distance, imm: insn.imm, high, meta }
+    : { opcode, dst, src, offset: insn.offset, imm: distance, high, meta };
 }
 
 /** A resolved instruction refers to nothing any more. The common case, nothing but the reference, is the quick one. */

@@ -25,6 +25,8 @@ export const SIZES: Readonly<Record<UnsignedSize | SignedSize, Size>> = {
 /** Bits of each width that can be stored. */
 export const BITS = { u8: 8, u16: 16, u32: 32, u64: 64 } as const;
 
+const RANGES = { 8: 2 ** 8, 16: 2 ** 16, 32: 2 ** 32 } as const;
+
 /** What an operand of another type gives. */
 export function wrongType(what: string, value: unknown): TypeError {
   return new TypeError(`${what} must be a register, a number or a bigint, not ${String(value)}`);
@@ -47,8 +49,8 @@ export function signed32(value: number | bigint): number {
 export function lowBits(value: number | bigint, bits: 8 | 16 | 32): number {
   const number = typeof value === "bigint" ? Number(value) : value;
   if (typeof number !== "number") throw wrongType("Operand", value);
-  const range = 2 ** bits;
-  if (!(Number.isInteger(number) && number >= -range / 2 && number < range)) {
+  const range = RANGES[bits];
+  if (!(number >= -range / 2 && number < range && Math.trunc(number) === number)) {
     throw asmError("ERR_ASM_RANGE", `Immediate ${value} does not fit ${bits} bits`);
   }
   return number | 0;
