@@ -80,6 +80,8 @@ test("inserted instructions jump inside themselves, to their end, or by label", 
   const edited = insertAt([mov(r0, 0), exit()], 1, inserted);
   assert.equal(distances(edited), [0, 2, 0, -4, 0]);
   assert.equal(distances(insertAt([mov(r0, 0), exit()], 1, [ja(1), mov(r0, 1)])), [0, 1, 0, 0]);
+  // From an ld_imm64 distances count from its second slot.
+  assert.equal(distances(insertAt([exit()], 0, [ldFunction(r1, 2), mov(r0, 1), exit()])), [2, 0, 0, 0]);
   const error = refusal(() => insertAt([mov(r0, 0), exit()], 1, [mov(r0, 1), ja(1)]));
   assert.is(
     error.message,

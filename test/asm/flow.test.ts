@@ -71,6 +71,12 @@ test("blocks end at jumps and start at their goals", () => {
   assert.equal([...flow.blockOf], [0, 1, 1, 2, 3, 4]);
 });
 
+test("both ways out may lead to the same block", () => {
+  const flow = controlFlow([jeq(r1, 0, 0), exit()]);
+  assert.equal(shape(flow)[0], [0, 1, ["fallthrough 1", "taken 1"]]);
+  assert.equal(flow.blocks[1]!.predecessors, [0]);
+});
+
 test("labels and numbers give the same graph", () => {
   const symbolic = controlFlow(program(jeq(r1, 0, "out"), ldImm64(r0, 1), gotol("out"), label("out"), exit()));
   const numeric = controlFlow([jeq(r1, 0, 3), ldImm64(r0, 1), gotol(0), exit()]);
