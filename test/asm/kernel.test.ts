@@ -2,17 +2,24 @@ import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
+  add,
+  callLocal,
+  controlFlow,
   distanceField,
   exit,
   type Instruction,
   mov,
   operation,
+  program,
   r0,
   r1,
   r6,
   r10,
   registers,
+  STACK_LIMIT,
+  stackUse,
   store,
+  subprogram,
 } from "../../src/asm/index.ts";
 import { loadProgram, VerifierError } from "../../src/programs/index.ts";
 import { failOnLeaks, requires, rounds } from "../support/harness.ts";
@@ -99,6 +106,61 @@ onKernel("what this decoder calls malformed, the kernel refuses", () => {
   assert.equal(tooStrict, []);
   assert.equal([...tooLenient.values()], []);
   console.log(`\nNOTE ${wellFormed} instructions are well formed for both, ${malformed} for neither`);
+});
+
+/** One function that writes at some places of its frame, straight or over moved copies of r10. */
+const frames = fc.array(
+  fc.tuple(fc.integer({ min: 1, max: 64 }), fc.integer({ min: -8, max: 8 }), fc.constantFrom(2, 3, 4, 10)),
+  { maxLength: 4 },
+);
+
+function body(writes: readonly (readonly [number, number, number])[]): Instruction[] {
+  return writes.flatMap(([slot, moved, number]) => {
+    const register = registers[number]!;
+    if (number === 10) return [store("u64", r10, -8 * slot, 0)];
+    // Somewhere else first, then to its place by an offset.
+    return [mov(register, r10), add(register, -8 * (slot + moved)), store("u64", register, 8 * moved, 0)];
+  });
+}
+
+onKernel("the kernel counts as much stack as we do", () => {
+  let agree = 0;
+  let refused = 0;
+  fc.assert(
+    fc.property(fc.array(frames, { minLength: 1, maxLength: 4 }), (functions) => {
+      const instructions = program(
+        functions.map((writes, index) =>
+          subprogram(
+            `f${index}`,
+            body(writes),
+            // Each calls one or two that come after it.
+            functions.slice(index + 1, index + 3).map((_, next) => callLocal(`f${index + 1 + next}`)),
+            mov(r0, 0),
+            exit(),
+          ),
+        ),
+      );
+      const use = stackUse(controlFlow(instructions));
+      assert.ok(use.exact);
+      let log: string;
+      try {
+        const loaded = loadProgram({ type: "socket_filter", instructions, license: "GPL" }, { logLevel: 4 });
+        log = loaded.log;
+        loaded.close();
+      } catch (error) {
+        if (!(error instanceof VerifierError)) throw error;
+        assert.match(error.log, /combined stack size of \d+ calls is (\d+)\. Too large/);
+        assert.ok(use.rounded! > STACK_LIMIT, `${use.rounded}: ${error.log}`);
+        refused++;
+        return;
+      }
+      assert.ok(use.rounded! <= STACK_LIMIT);
+      assert.is(/stack depth ([\d+]+)/.exec(log)?.[1], use.frames.map((frame) => frame.bytes).join("+"));
+      agree++;
+    }),
+    { numRuns: rounds(200, 3000) },
+  );
+  console.log(`\nNOTE ${agree} programs use as much stack for the kernel as for us, ${refused} too much for both`);
 });
 
 test.run();

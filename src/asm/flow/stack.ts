@@ -3,7 +3,7 @@
 import { findHelper } from "../../kernel-abi/helpers.ts";
 import { type Operation, operation } from "../operation.ts";
 import { callGroups } from "./calls.ts";
-import type { BasicBlock, ControlFlow, FunctionFlow } from "./graph.ts";
+import type { ControlFlow, FunctionFlow } from "./graph.ts";
 
 /** How much stack one function uses of its own frame. */
 export interface FrameUse {
@@ -24,186 +24,264 @@ export interface StackUse {
   readonly bytes: number | undefined;
   /** The same with each frame rounded up to 16 bytes, as kernels with a JIT compiler count it against their limit of 512. */
   readonly rounded: number | undefined;
-  /** Functions of the deepest chain, the outermost first. */
+  /** Functions of the chain that takes the most `bytes`, the outermost first; empty without a bound. */
   readonly chain: readonly number[];
   /** Whether every frame on any chain is exact. */
   readonly exact: boolean;
 }
 
-// What a register holds, as one number: its distance from the frame pointer, or that it has none. Smaller is lower in
-// memory, and unknown is lowest, so that where two ways meet the smaller one is the safe answer.
-const NO_POINTER = 0x7fffffff;
-const UNKNOWN = -0x80000000;
-/** Distances beyond this are as good as unknown. */
+// What a register points into: nothing known to be a frame, this function's own frame, whatever the caller passed in
+// r1 to r5 (as 1 to 5), or a frame in a way that cannot be followed.
+const NOTHING = 0;
+const OWN_FRAME = 6;
+const LOST = 7;
+const BASES = 8;
+/** Distances beyond this are as good as lost. */
 const FAR = 0x10000;
-/** Visits of one block after which distances that still change count as unknown: a pointer that moves in a loop. */
+/** Visits of one block after which distances that still change count as lost: a pointer that moves in a loop. */
 const PATIENCE = 40;
 const REGISTERS = 11;
 
+/** What one function does with the memory behind each base. */
+interface Touched {
+  /** Lowest byte touched, as a distance from the base; infinite where none is. */
+  readonly lowest: Float64Array;
+  /** 1 where pointers got lost that would tell more. */
+  readonly lost: Uint8Array;
+}
+
 /**
  * Finds how much stack a program uses: from accesses relative to r10 and to copies of it that were moved by constants,
- * and from such pointers passed to calls. Addresses of functions count as calls.
+ * by the function itself and by those it passes them to, and from such pointers passed to helpers. Addresses of
+ * functions count as calls.
  *
  * @param flow a program's shape
  */
 export function stackUse(flow: ControlFlow): StackUse {
-  const frames = flow.functions.map((owner) => frameUse(flow, owner));
-  const callees = flow.functions.map((): number[] => []);
   const calls = flow.calls.filter((edge) => flow.blocks[flow.blockOf[edge.instruction]!]!.reachable);
+  const callees = flow.functions.map((): number[] => []);
   for (const edge of calls) callees[edge.from]!.push(edge.to);
+  const calleeAt = new Map(calls.filter((edge) => edge.kind === "call").map((edge) => [edge.instruction, edge.to]));
+  const groups = callGroups(flow, calls);
+
+  // Callees first: what they do with the pointers they are given is known when their callers are looked at.
+  const touched = new Array<Touched | undefined>(flow.functions.length);
+  for (const f of groups.flat()) {
+    touched[f] = touchedBy(flow, flow.functions[f]!, (index) => touched[calleeAt.get(index) ?? -1]);
+  }
+  const frames = touched.map((own): FrameUse => {
+    const { lowest, lost } = own!;
+    return { bytes: Math.max(0, -lowest[OWN_FRAME]!), exact: lost[OWN_FRAME] === 0 };
+  });
 
   const exact = frames.every((frame, index) => frame.exact || !flow.functions[index]!.reachable);
-  // Deepest chain that starts at each function. Callees come first; -1 stands for no bound.
-  const deepest = new Float64Array(frames.length);
-  const follow = new Int32Array(frames.length).fill(-1);
-  for (const group of callGroups(flow, calls)) {
+  const deepest = deepestChain(flow, groups, callees, (f) => frames[f]!.bytes);
+  const rounded = deepestChain(flow, groups, callees, (f) => roundUp(frames[f]!.bytes, 16));
+  return { frames, bytes: deepest.bytes, rounded: rounded.bytes, chain: deepest.chain, exact };
+}
+
+/** The chain of calls from a reachable function whose frames together are the largest. */
+function deepestChain(
+  flow: ControlFlow,
+  groups: readonly (readonly number[])[],
+  callees: readonly (readonly number[])[],
+  bytesOf: (f: number) => number,
+): { bytes: number | undefined; chain: number[] } {
+  const deepest = new Float64Array(callees.length); // of the chains that start at each function; infinite in circles
+  const follow = new Int32Array(callees.length).fill(-1);
+  for (const group of groups) {
     const f = group[0]!;
     if (group.length > 1 || callees[f]!.includes(f)) {
       for (const member of group) deepest[member] = Number.POSITIVE_INFINITY;
       continue;
     }
-    let below = 0;
     for (const callee of callees[f]!) {
-      if (deepest[callee]! > below || follow[f] === -1) {
-        below = Math.max(below, deepest[callee]!);
-        follow[f] = callee;
-      }
+      if (follow[f] === -1 || deepest[callee]! > deepest[follow[f]!]!) follow[f] = callee;
     }
-    deepest[f] = frames[f]!.bytes + below;
+    deepest[f] = bytesOf(f) + (follow[f] === -1 ? 0 : deepest[follow[f]!]!);
   }
-
   let start = -1;
   for (const { index, reachable } of flow.functions) {
     if (reachable && (start === -1 || deepest[index]! > deepest[start]!)) start = index;
   }
+  if (start === -1) return { bytes: 0, chain: [] };
+  if (deepest[start] === Number.POSITIVE_INFINITY) return { bytes: undefined, chain: [] };
   const chain: number[] = [];
-  const bounded = start === -1 || Number.isFinite(deepest[start]!);
-  for (let f = start; f !== -1 && Number.isFinite(deepest[f]!); f = follow[f]!) chain.push(f);
-  return {
-    frames,
-    bytes: bounded ? chain.reduce((sum, f) => sum + frames[f]!.bytes, 0) : undefined,
-    rounded: bounded ? chain.reduce((sum, f) => sum + roundUp(frames[f]!.bytes, 16), 0) : undefined,
-    chain,
-    exact,
-  };
+  for (let f = start; f !== -1; f = follow[f]!) chain.push(f);
+  return { bytes: deepest[start], chain };
 }
 
 function roundUp(value: number, step: number): number {
   return Math.ceil(value / step) * step;
 }
 
-/** State of the walk through one function. */
-interface Frame {
-  /** Lowest byte touched, as a distance from the frame pointer. */
-  lowest: number;
-  exact: boolean;
+/** Registers at one place, or at several one behind the other: what each points into, and how far from its start. */
+interface State {
+  readonly base: Uint8Array;
+  readonly distance: Int32Array;
 }
 
-function frameUse(flow: ControlFlow, owner: FunctionFlow): FrameUse {
+/** The walk through one function. */
+interface Walk extends Touched {
+  readonly state: State;
+  /** What the function called at an instruction does with its arguments; `undefined` when that is not known. */
+  readonly callee: (index: number) => Touched | undefined;
+}
+
+function touchedBy(flow: ControlFlow, owner: FunctionFlow, callee: Walk["callee"]): Touched {
   const { firstBlock, endBlock } = owner;
-  const frame: Frame = { lowest: 0, exact: true };
-  const states = new Array<Int32Array | undefined>(endBlock - firstBlock);
-  const visits = new Uint16Array(endBlock - firstBlock);
-  const waiting = new Uint8Array(endBlock - firstBlock);
-  const entry = new Int32Array(REGISTERS).fill(NO_POINTER);
-  entry[10] = 0;
-  states[0] = entry;
+  const count = endBlock - firstBlock;
+  // States at the start of every block, one behind the other: small arrays of their own would cost most of the time.
+  const starts: State = { base: new Uint8Array(count * REGISTERS), distance: new Int32Array(count * REGISTERS) };
+  const visits = new Uint8Array(count); // 0: not seen
+  const waiting = new Uint8Array(count);
+  starts.base[10] = OWN_FRAME;
+  for (let r = 1; r <= 5; r++) starts.base[r] = r;
+  visits[0] = 1;
+  const walk: Walk = {
+    state: { base: new Uint8Array(REGISTERS), distance: new Int32Array(REGISTERS) },
+    lowest: new Float64Array(BASES).fill(Number.POSITIVE_INFINITY),
+    lost: new Uint8Array(BASES),
+    callee,
+  };
   const work = [firstBlock];
-  const registers = new Int32Array(REGISTERS);
   for (let at = work.pop(); at !== undefined; at = work.pop()) {
     const block = flow.blocks[at]!;
-    waiting[at - firstBlock] = 0;
-    registers.set(states[at - firstBlock]!);
-    runBlock(flow, block, registers, frame);
+    const from = at - firstBlock;
+    waiting[from] = 0;
+    copyState(starts, from, walk.state, 0);
+    for (let i = block.start; i < block.end; i++) step(operation(flow.instructions[i]!), i, walk);
     for (const edge of block.successors) {
       if (!("to" in edge) || edge.to < firstBlock || edge.to >= endBlock) continue;
       const to = edge.to - firstBlock;
-      const known = states[to];
-      if (known === undefined) states[to] = registers.slice();
-      else if (!merge(known, registers, visits[to]! > PATIENCE)) continue;
+      if (visits[to] === 0) copyState(walk.state, 0, starts, to);
+      else if (!merge(starts, to, walk, visits[to]! > PATIENCE)) continue;
       if (visits[to]! <= PATIENCE) visits[to]!++;
       if (waiting[to] === 1) continue;
       waiting[to] = 1;
       work.push(edge.to);
     }
   }
-  return { bytes: -frame.lowest, exact: frame.exact };
+  // A pointer that got lost may point into any frame there is a pointer to.
+  if (walk.lost[LOST] === 1) walk.lost.fill(1, 1);
+  return walk;
 }
 
-/** Takes the smaller of each register; says whether anything changed. */
-function merge(known: Int32Array, found: Int32Array, impatient: boolean): boolean {
+function copyState(from: State, fromBlock: number, to: State, toBlock: number): void {
+  for (let r = 0; r < REGISTERS; r++) {
+    to.base[toBlock * REGISTERS + r] = from.base[fromBlock * REGISTERS + r]!;
+    to.distance[toBlock * REGISTERS + r] = from.distance[fromBlock * REGISTERS + r]!;
+  }
+}
+
+/** Where two ways meet the lower pointer is the safe answer. Says whether anything changed. */
+function merge(starts: State, block: number, walk: Walk, impatient: boolean): boolean {
   let changed = false;
+  const first = block * REGISTERS;
   for (let r = 0; r < 10; r++) {
-    if (found[r]! >= known[r]!) continue;
-    known[r] = impatient && known[r] !== NO_POINTER ? UNKNOWN : found[r]!;
+    const base = walk.state.base[r]!;
+    const distance = walk.state.distance[r]!;
+    const before = starts.base[first + r]!;
+    if (base === NOTHING || before === LOST) continue;
+    if (before === NOTHING) {
+      starts.base[first + r] = base;
+      starts.distance[first + r] = distance;
+    } else if (base !== before) starts.base[first + r] = LOST;
+    else if (distance < starts.distance[first + r]!) {
+      if (impatient) {
+        starts.base[first + r] = LOST;
+        walk.lost[base] = 1;
+      } else starts.distance[first + r] = distance;
+    } else continue;
     changed = true;
   }
   return changed;
 }
 
-function runBlock(flow: ControlFlow, block: BasicBlock, registers: Int32Array, frame: Frame): void {
-  for (let i = block.start; i < block.end; i++) step(operation(flow.instructions[i]!), registers, frame);
+function touch(walk: Walk, register: number, offset: number): void {
+  const base = walk.state.base[register]!;
+  if (base === NOTHING) return;
+  if (base === LOST) walk.lost[LOST] = 1;
+  else walk.lowest[base] = Math.min(walk.lowest[base]!, walk.state.distance[register]! + offset);
 }
 
-function touch(pointer: number, offset: number, frame: Frame): void {
-  if (pointer === NO_POINTER) return;
-  if (pointer === UNKNOWN) frame.exact = false;
-  else frame.lowest = Math.min(frame.lowest, pointer + offset);
+/** A pointer kept in memory comes back as one that we do not know. */
+function expose(walk: Walk, register: number): void {
+  walk.lost[walk.state.base[register]!] = 1;
 }
 
-function moved(pointer: number, by: number): number {
-  if (pointer === NO_POINTER || pointer === UNKNOWN) return pointer;
-  const sum = pointer + by;
-  return Math.abs(sum) > FAR ? UNKNOWN : sum;
+function forget(walk: Walk, register: number): void {
+  walk.state.base[register] = NOTHING;
 }
 
-function step(op: Operation, registers: Int32Array, frame: Frame): void {
+/** A pointer that moved by a number we do not know. */
+function lose(walk: Walk, register: number): void {
+  if (walk.state.base[register] !== NOTHING) walk.state.base[register] = LOST;
+}
+
+function move(walk: Walk, register: number, by: number): void {
+  if (walk.state.base[register] === NOTHING) return;
+  const sum = walk.state.distance[register]! + by;
+  if (Math.abs(sum) > FAR) lose(walk, register);
+  else walk.state.distance[register] = sum;
+}
+
+function step(op: Operation, index: number, walk: Walk): void {
+  const { base, distance } = walk.state;
   switch (op.kind) {
     case "mov":
-      registers[op.dst] = op.width === 64 && op.src !== undefined ? registers[op.src]! : NO_POINTER;
+      if (op.width === 64 && op.src !== undefined) {
+        base[op.dst] = base[op.src]!;
+        distance[op.dst] = distance[op.src]!;
+      } else forget(walk, op.dst);
       return;
     case "alu": {
-      const before = registers[op.dst]!;
       const sum = op.width === 64 && (op.op === "add" || op.op === "sub");
-      if (!sum) registers[op.dst] = NO_POINTER;
-      else if (op.src === undefined) registers[op.dst] = moved(before, op.op === "add" ? op.imm : -op.imm);
-      else if (before !== NO_POINTER) registers[op.dst] = UNKNOWN;
-      else registers[op.dst] = op.op === "add" && registers[op.src] !== NO_POINTER ? UNKNOWN : NO_POINTER;
+      if (!sum) forget(walk, op.dst);
+      else if (op.src === undefined) move(walk, op.dst, op.op === "add" ? op.imm : -op.imm);
+      else if (base[op.dst] !== NOTHING) lose(walk, op.dst);
+      else if (op.op === "add" && base[op.src] !== NOTHING) base[op.dst] = LOST;
       return;
     }
     case "load":
     case "load-signed":
     case "load-acquire":
-      touch(registers[op.src]!, op.offset, frame);
-      registers[op.dst] = NO_POINTER;
+      touch(walk, op.src, op.offset);
+      forget(walk, op.dst);
       return;
     case "store":
     case "store-release":
-      touch(registers[op.dst]!, op.offset, frame);
-      // A pointer kept in memory comes back as one we do not know.
-      if (registers[op.src] !== NO_POINTER) frame.exact = false;
+      touch(walk, op.dst, op.offset);
+      expose(walk, op.src);
       return;
     case "store-imm":
-      touch(registers[op.dst]!, op.offset, frame);
+      touch(walk, op.dst, op.offset);
       return;
     case "atomic":
-      touch(registers[op.dst]!, op.offset, frame);
-      if (registers[op.src] !== NO_POINTER) frame.exact = false;
-      if (op.op === "cmpxchg") registers[0] = NO_POINTER;
-      else if (op.fetch) registers[op.src] = NO_POINTER;
+      touch(walk, op.dst, op.offset);
+      expose(walk, op.src);
+      if (op.op === "cmpxchg") forget(walk, 0);
+      else if (op.fetch) forget(walk, op.src);
       return;
     case "call-helper": {
       const helper = findHelper(op.helper);
-      call(helper === undefined || helper.variadic ? 5 : helper.args.length, registers, frame);
+      for (let r = 1; r <= 5; r++) {
+        // Pointers passed as numbers are not followed by the helper; of an unknown one every argument may be.
+        if (helper === undefined || helper.args[r - 1]?.type.endsWith("*")) touch(walk, r, 0);
+      }
+      base.fill(NOTHING, 0, 6);
       return;
     }
     case "call-local":
+      callLocal(walk, walk.callee(index));
+      return;
     case "call-kfunc":
     case "callx":
-      call(5, registers, frame);
+      for (let r = 1; r <= 5; r++) touch(walk, r, 0);
+      base.fill(NOTHING, 0, 6);
       return;
     case "packet-load":
-      registers.fill(NO_POINTER, 0, 6);
+      base.fill(NOTHING, 0, 6);
       return;
     case "neg":
     case "movsx":
@@ -211,7 +289,7 @@ function step(op: Operation, registers: Int32Array, frame: Frame): void {
     case "ld-imm64":
     case "addr-space-cast":
     case "mov-percpu":
-      registers[op.dst] = NO_POINTER;
+      forget(walk, op.dst);
       return;
     case "jump":
     case "goto":
@@ -226,8 +304,14 @@ function step(op: Operation, registers: Int32Array, frame: Frame): void {
   }
 }
 
-/** Pointers into the frame that are passed on will be read or written from there upwards. */
-function call(args: number, registers: Int32Array, frame: Frame): void {
-  for (let r = 1; r <= args; r++) touch(registers[r]!, 0, frame);
-  registers.fill(NO_POINTER, 0, 6);
+function callLocal(walk: Walk, callee: Touched | undefined): void {
+  const { base } = walk.state;
+  for (let r = 1; r <= 5; r++) {
+    if (base[r] === NOTHING) continue;
+    // In a circle of calls the callee is not known yet.
+    if (callee === undefined || callee.lost[r] === 1) expose(walk, r);
+    if (callee === undefined) touch(walk, r, 0);
+    else if (callee.lowest[r] !== Number.POSITIVE_INFINITY) touch(walk, r, callee.lowest[r]!);
+  }
+  base.fill(NOTHING, 0, 6);
 }
