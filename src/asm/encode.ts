@@ -76,8 +76,7 @@ function checkResolved(insn: Instruction, index: number): void {
       hint: "Call link() before encode()",
     });
   }
-  const byFd = insn.src === PseudoSource.mapFd || insn.src === PseudoSource.mapValue;
-  if (meta.map !== undefined && byFd && insn.opcode === LD_IMM64 && insn.imm !== meta.map.fd) {
+  if (meta.map !== undefined && insn.opcode === LD_IMM64 && !holdsMap(insn, meta.map.fd)) {
     const name = meta.map.name === undefined ? "the map" : `map "${meta.map.name}"`;
     throw asmError("ERR_ASM_UNRESOLVED", `Descriptor of ${name} is ${meta.map.fd}, the instruction has ${insn.imm}`, {
       instruction: index,
@@ -91,6 +90,12 @@ function checkResolved(insn: Instruction, index: number): void {
     (rest.registers & 0xff) === rest.registers &&
     (rest.offset << 16) >> 16 === rest.offset;
   if (!fits) throw asmError("ERR_ASM_RANGE", "Second slot of ld_imm64 does not fit its fields", { instruction: index });
+}
+
+/** Maps by index have nothing to compare; a plain constant is no map yet. */
+function holdsMap(insn: Instruction, fd: number): boolean {
+  if (insn.src === PseudoSource.mapFd || insn.src === PseudoSource.mapValue) return insn.imm === fd;
+  return insn.src !== PseudoSource.immediate;
 }
 
 function rangeError(insn: Instruction, index: number): AsmError {

@@ -57,6 +57,10 @@ export function link(instructions: readonly Instruction[], options: LinkOptions 
   for (let i = 0; i < count; i++) {
     const insn = out[i]!;
     const meta = insn.meta;
+    if (meta?.map !== undefined && insn.opcode === LD_IMM64) {
+      out[i] = withMap(insn, meta.map);
+      continue;
+    }
     if (meta?.reference !== undefined) {
       const found = resolve(insn, i, meta.reference, labels, options, problems);
       if (typeof found === "number") {
@@ -66,10 +70,6 @@ export function link(instructions: readonly Instruction[], options: LinkOptions 
           out[i] = { ...insn, src: PseudoSource.function };
         }
       } else if (found !== undefined) out[i] = found;
-      continue;
-    }
-    if (meta?.map !== undefined && insn.opcode === LD_IMM64) {
-      if (insn.imm !== meta.map.fd) out[i] = { ...insn, imm: meta.map.fd };
       continue;
     }
     const field = distanceField(insn);
@@ -101,8 +101,8 @@ function resolve(
   if (opcode === LD_IMM64 && src !== PseudoSource.function) {
     const map = own(options.maps, name);
     if (map !== undefined && src !== PseudoSource.btfId) {
-      const source = src === PseudoSource.immediate ? PseudoSource.mapFd : src;
-      return settled({ ...insn, src: source, imm: typeof map === "number" ? map : map.fd }, map);
+      if (typeof map === "object") return withMap(insn, map);
+      return settled({ ...insn, src: src === PseudoSource.immediate ? PseudoSource.mapFd : src, imm: map });
     }
     if (src === PseudoSource.immediate) {
       const target = labels.get(name);
@@ -115,7 +115,7 @@ function resolve(
   }
   if (opcode === (Class.jmp | JumpOp.call) && src === CallSource.kfunc) {
     const kfunc = own(options.kfuncs, name);
-    if (kfunc !== undefined) return settled({ ...insn, imm: kfunc.btfId, offset: kfunc.fdIndex ?? 0 }, undefined);
+    if (kfunc !== undefined) return settled({ ...insn, imm: kfunc.btfId, offset: kfunc.fdIndex ?? 0 });
     const hint = didYouMean(name, Object.keys(options.kfuncs ?? {}));
     problems.push(fault(insn, index, "ERR_ASM_UNRESOLVED", `Unknown kernel function "${name}"`, name, hint));
     return undefined;
@@ -139,8 +139,20 @@ function own<T>(record: Readonly<Record<string, T>> | undefined, name: string): 
   return record !== undefined && Object.hasOwn(record, name) ? record[name] : undefined;
 }
 
-function settled(insn: Instruction, map: MapReference | number | undefined): Instruction {
-  return withMeta(insn, typeof map === "object" ? { reference: undefined, map } : { reference: undefined });
+/** An instruction whose name is resolved; itself when it had none. */
+function settled(insn: Instruction): Instruction {
+  return insn.meta?.reference === undefined ? insn : withMeta(insn, { reference: undefined });
+}
+
+/** The descriptor of a map is read now. Maps by index keep their index. */
+function withMap(insn: Instruction, map: MapReference): Instruction {
+  const { src } = insn;
+  const byFd = src === PseudoSource.immediate || src === PseudoSource.mapFd || src === PseudoSource.mapValue;
+  const source = src === PseudoSource.immediate ? PseudoSource.mapFd : src;
+  const imm = byFd ? map.fd : insn.imm;
+  const { reference, map: known } = insn.meta ?? {};
+  if (imm === insn.imm && source === src && known === map && reference === undefined) return insn;
+  return withMeta({ ...insn, src: source, imm }, { reference: undefined, map });
 }
 
 function didYouMean(name: string, candidates: Iterable<string>): string | undefined {

@@ -28,6 +28,7 @@ import {
   ldFunction,
   ldImm64,
   ldMap,
+  ldMapIndex,
   ldMapValue,
   link,
   mayGoto,
@@ -124,6 +125,21 @@ test("maps by handle and by name", () => {
   assert.is(byHandle[0]!.imm, 5);
   fd = 8;
   assert.is(link(byHandle)[0]!.imm, 8, "linking again reads the descriptor again");
+});
+
+test("a map that is there goes before its name", () => {
+  const map = { fd: 5, name: "counts" };
+  const named = withMeta(ldImm64(r1, 0), { reference: "counts", map });
+  const [linked] = link([named]);
+  assert.equal([linked!.src, linked!.imm, linked!.meta], [1, 5, { map }]);
+  assert.is(link([linked!])[0], linked, "nothing left to do");
+  const byIndex = withMeta(ldMapIndex(r1, 3), { map });
+  assert.is(link([byIndex])[0], byIndex);
+  assert.throws(
+    () => encode([withMeta(ldImm64(r1, 0), { map })]),
+    /^Descriptor of map "counts" is 5, the instruction has 0/,
+  );
+  encode([byIndex]);
 });
 
 test("kernel functions by name", () => {
