@@ -42,6 +42,20 @@ export {
 export { type KfuncReference, type LinkOptions, link } from "./link.ts";
 export * from "./opcodes.ts";
 export * from "./operation.ts";
+export { type PrintInstructionOptions, type PrintOptions, print, printInstruction } from "./print/print.ts";
 export * from "./registers.ts";
 export type { Cpu } from "./stretch.ts";
+export {
+  type AssembledCode,
+  type AssembledData,
+  type AssembledFile,
+  type AssembledFunction,
+  type AssembledRelocation,
+  type AssembledSection,
+  type AssembleOptions,
+  type AssemblyStyle,
+  assemble,
+  assembleFile,
+} from "./text/assemble.ts";
+export { type BpfTemplate, bpf, type Interpolation } from "./text/template.ts";
 export { encodingFault, secondSlotFault } from "./validity.ts";
