@@ -13,6 +13,8 @@ export {
   SymbolType,
   SymbolVisibility,
 } from "./constants.ts";
+export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";
+export type * from "./object/spec.ts";
 export { findSection, readElf, requireBpf, sectionData } from "./read.ts";
 export { type RelocationTable, readRelocations, relocationSections } from "./relocations.ts";
 export { fileOffset, readSegments } from "./segments.ts";
