@@ -100,6 +100,16 @@ function resolve(
   const { opcode, src } = insn;
   if (opcode === LD_IMM64 && src !== PseudoSource.function) {
     const map = own(options.maps, name);
+    if (
+      src === PseudoSource.immediate &&
+      (insn.imm !== 0 || insn.high !== 0) &&
+      (map !== undefined || labels.has(name))
+    ) {
+      const message = `The address of "${name}" cannot have a number added to it`;
+      const hint = map === undefined ? undefined : "For a place inside the value of an array map use ldMapValue()";
+      problems.push(fault(insn, index, "ERR_ASM_OPERAND", message, name, hint));
+      return undefined;
+    }
     if (map !== undefined && src !== PseudoSource.btfId) {
       if (typeof map === "object") return withMap(insn, map);
       return settled({ ...insn, src: src === PseudoSource.immediate ? PseudoSource.mapFd : src, imm: map });

@@ -193,6 +193,18 @@ test("what cannot be linked says why", () => {
   }
 });
 
+test("addresses take no number that would be lost", () => {
+  const insn = withMeta(ldImm64(r1, 8), { reference: "counts" });
+  const error = refusal(() => link([insn], { maps: { counts: 3 } }));
+  assert.is(
+    error.message,
+    'The address of "counts" cannot have a number added to it (instruction 0)\n' +
+      "Hint: For a place inside the value of an array map use ldMapValue()",
+  );
+  assert.is(error.code, "ERR_ASM_OPERAND");
+  assert.is(refusal(() => link([insn, withMeta(exit(), { labels: ["counts"] })])).code, "ERR_ASM_OPERAND");
+});
+
 test("all faults are reported at once", () => {
   const error = refusal(() => link([ja("a"), ja(100), ldMap(r1, "m")]));
   assert.equal(
