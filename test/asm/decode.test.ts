@@ -128,7 +128,7 @@ test("lenient decoding loses nothing, in either byte order", () => {
       assert.is(toHex(encode(instructions, { littleEndian })), toHex(bytes));
       assert.is(instructions.reduce((sum, insn) => sum + slotsOf(insn), 0) * 8, bytes.length);
     }),
-    { numRuns: rounds(3000, 100_000) },
+    { numRuns: rounds(1500, 100_000) },
   );
 });
 
@@ -140,7 +140,7 @@ test("strict decoding accepts exactly what has an operation", () => {
       if (valid) assert.equal(decode(bytes), lenient);
       else assert.is(refusal(() => decode(bytes)).code, "ERR_ASM_ENCODING");
     }),
-    { numRuns: rounds(3000, 100_000) },
+    { numRuns: rounds(1500, 100_000) },
   );
 });
 

@@ -101,7 +101,7 @@ onKernel("what this decoder calls malformed, the kernel refuses", () => {
       else if (op.kind === "invalid") malformed++;
       else wellFormed++;
     }),
-    { numRuns: rounds(1500, 20_000) },
+    { numRuns: rounds(700, 20_000) },
   );
   assert.equal(tooStrict, []);
   assert.equal([...tooLenient.values()], []);
@@ -158,7 +158,7 @@ onKernel("the kernel counts as much stack as we do", () => {
       assert.is(/stack depth ([\d+]+)/.exec(log)?.[1], use.frames.map((frame) => frame.bytes).join("+"));
       agree++;
     }),
-    { numRuns: rounds(200, 3000) },
+    { numRuns: rounds(100, 3000) },
   );
   console.log(`\nNOTE ${agree} programs use as much stack for the kernel as for us, ${refused} too much for both`);
 });

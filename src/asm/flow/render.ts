@@ -1,12 +1,12 @@
 // Browser-safe.
 
 import type { Instruction } from "../instruction.ts";
-import { operation } from "../operation.ts";
+import { printInstruction } from "../print/print.ts";
 import type { BasicBlock, ControlFlow, FunctionFlow } from "./graph.ts";
 
 /** Options of {@link toDot} and {@link toMermaid}. */
 export interface RenderOptions {
-  /** The text of an instruction; default its kind of operation. */
+  /** The text of an instruction; default as `printInstruction` has it, with helpers by name. */
   readonly text?: ((insn: Instruction, index: number) => string) | undefined;
   /** Lines shown per block, the middle of longer ones being left out; default all. */
   readonly lines?: number | undefined;
@@ -88,7 +88,7 @@ export function toMermaid(flow: ControlFlow, options: RenderOptions = {}): strin
 }
 
 function draw(flow: ControlFlow, options: RenderOptions): Drawing {
-  const text = options.text ?? ((insn: Instruction): string => operation(insn).kind);
+  const text = options.text ?? ((insn: Instruction): string => printInstruction(insn, { helpers: true }));
   const limit = Math.max(3, options.lines ?? Number.POSITIVE_INFINITY);
   const arrows: Drawing["arrows"][number][] = [];
   const functions = flow.functions.map((owner) => ({
