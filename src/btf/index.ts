@@ -2,6 +2,8 @@
 
 export { type Btf, type OpenBtfOptions, openBtf } from "./btf.ts";
 export { type BtfBuilder, createBtfBuilder } from "./builder.ts";
+export { type DedupBtfOptions, dedupBtf } from "./dedup.ts";
+export { type BtfFeatures, downgradeBtf } from "./downgrade.ts";
 export { type EncodeBtfOptions, type EncodedBtf, encodeBtf, type LayoutBtfOptions, layoutBtf } from "./encode.ts";
 export {
   type BtfExt,
@@ -20,5 +22,6 @@ export type { BtfHeader, BtfImage, BtfOrigin } from "./image.ts";
 export { essentialName } from "./names.ts";
 export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";
 export { StringTable } from "./strings.ts";
+export { type RenumberedTypes, type SubsetBtfOptions, subsetBtf } from "./subset.ts";
 export type * from "./types.ts";
 export { validateBtf } from "./validate.ts";

@@ -1,4 +1,11 @@
-import type { BtfTypeSpec } from "../../../src/btf/index.ts";
+import {
+  type BtfTypeSpec,
+  encodeBtf,
+  mapReferences,
+  openBtf,
+  referencesOf,
+  subsetBtf,
+} from "../../../src/btf/index.ts";
 
 /** A small generator of numbers (mulberry32): the same seed gives the same BTF everywhere. */
 export function randomNumbers(seed: number): (below: number) => number {
@@ -45,11 +52,12 @@ interface Known {
  * @param seed chooses which
  * @param count how many
  * @param firstId number of the first
+ * @param unique whether no two types have a name in common
  */
-export function randomTypes(seed: number, count: number, firstId = 1): BtfTypeSpec[] {
+export function randomTypes(seed: number, count: number, firstId = 1, unique = false): BtfTypeSpec[] {
   const below = randomNumbers(seed);
   const pick = <T>(list: readonly T[]): T => list[below(list.length)]!;
-  const name = (): string => `${pick(NAMES)}${below(3) === 0 ? below(1000) : ""}`;
+  const name = (): string => `${pick(NAMES)}${unique ? types.length : below(3) === 0 ? below(1000) : ""}`;
   const types: BtfTypeSpec[] = [];
   const known: Known[] = [];
   const add = (type: BtfTypeSpec, size = 0, depth = 0, components = 0): void => {
@@ -196,4 +204,35 @@ export function randomTypes(seed: number, count: number, firstId = 1): BtfTypeSp
   }
   const last = known.filter(({ kind }) => kind === "struct" || kind === "union" || kind === "int");
   return types.map((type) => (type.kind === "ptr" && type.type === -1 ? { ...type, type: pick(last).id } : type));
+}
+
+/**
+ * Types of several source files that share headers, one behind the other, as they are before they are merged: each
+ * has a part of the same types in its own copy, and some structs only declared.
+ *
+ * @param seed chooses which
+ * @param files how many source files
+ * @param firstId number of the first type
+ */
+export function randomUnits(seed: number, files: number, firstId = 1): BtfTypeSpec[] {
+  const below = randomNumbers(seed);
+  const shared = openBtf(encodeBtf(randomTypes(seed, 40, 1, true)));
+  const all: BtfTypeSpec[] = [];
+  for (let file = 0; file < files; file++) {
+    const roots = Array.from({ length: 6 + below(20) }, () => 1 + below(shared.endId - 1));
+    const { types } = subsetBtf(shared, roots, { declTags: below(2) === 0 });
+    // A struct that is only pointed to may be declared without being defined.
+    const needed = new Set<number>();
+    for (const type of types) if (type.kind !== "ptr") for (const id of referencesOf(type)) needed.add(id);
+    const shift = firstId + all.length - 1;
+    for (const [i, type] of types.entries()) {
+      const composite = type.kind === "struct" || type.kind === "union";
+      if (composite && !needed.has(i + 1) && type.name !== undefined && type.name !== "" && below(3) === 0) {
+        all.push({ kind: "fwd", name: type.name, target: type.kind });
+      } else {
+        all.push(mapReferences(type, (id) => (id === 0 ? 0 : id + shift)));
+      }
+    }
+  }
+  return all;
 }
