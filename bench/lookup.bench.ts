@@ -1,9 +1,18 @@
 import { fileURLToPath } from "node:url";
+import { fetchedRuntimes } from "../scripts/runtimes.ts";
 import { adapters } from "../src/syscall/index.ts";
 import { compilePeer, type Peer, startPeer } from "./peer/peer.ts";
 import { compare, type Report, short } from "./report.ts";
 
 const COUNT = short ? 20_000 : 100_000;
+
+/** Adapters that live in another runtime, measured where it is fetched. */
+const OTHERS: readonly (readonly [runtime: string, flags: readonly string[], adapter: string])[] = [
+  ["node26", [], "koffi"],
+  ["node26", ["--experimental-ffi"], "node:ffi"],
+  ["bun", [], "bun:ffi"],
+  ["deno", ["run", "--allow-all"], "deno"],
+];
 
 /**
  * One `bpf()` map lookup (4-byte key, 8-byte value) through each adapter that can be used here, against the same in C.
@@ -18,6 +27,11 @@ export async function run(report: Report): Promise<void> {
     if (adapter.unavailable() !== undefined) continue;
     peers[`${adapter.name}, raw`] = startPeer(process.execPath, [child, adapter.name, "raw"]);
     peers[`${adapter.name}, map.get`] = startPeer(process.execPath, [child, adapter.name, "map"]);
+  }
+  for (const [name, flags, adapter] of OTHERS) {
+    const runtime = fetchedRuntimes().find((candidate) => candidate.name === name);
+    if (runtime === undefined) continue;
+    peers[`${adapter} on ${name}, raw`] = startPeer(runtime.path, [...flags, child, adapter, "raw"]);
   }
   try {
     for (const type of ["hash", "array"]) {

@@ -181,7 +181,7 @@ async function showProcesses(backend: SyscallBackend, seconds: number): Promise<
   }
   process.stdout.write(`\n${events} events, ${lostCount} lost, ${seen.size} different programs\n`);
   const most = [...seen].sort((a, b) => b[1] - a[1]).slice(0, 10);
-  for (const [filename, count] of most) process.stdout.write(`${String(count).padStart(6)}  ${filename}\n`);
+  for (const [filename, count] of most) process.stdout.write(`${String(count).padStart(6)}  ${printable(filename)}\n`);
   return exitCode;
 }
 
@@ -211,7 +211,11 @@ function formatEvent(event: ExecEvent, offset: bigint): string {
 }
 
 function row(time: string, pid: string, ppid: string, uid: string, comm: string, filename: string): string {
-  const printable = (text: string): string => text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, "?");
   const left = `${time.padEnd(12)}  ${pid.padStart(7)}  ${ppid.padStart(7)}  ${uid.padStart(6)}`;
   return `${left}  ${printable(comm).padEnd(16)} ${printable(filename)}\n`;
+}
+
+/** Names are what other processes say they are: control characters in them must not reach the terminal. */
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e\u00a0-\uffff]/g, "?");
 }

@@ -8,11 +8,13 @@ import {
   effectiveCapabilities,
   kernelOlderThan,
   kernelVersion,
+  type Lockdown,
   lockdown,
   onlineCpus,
   possibleCpus,
   readText,
 } from "../syscall/host.ts";
+import { mountDetached } from "../syscall/mount.ts";
 import { adapters, openBackend } from "../syscall/select.ts";
 import { findTracefs, openTracefs } from "../syscall/tracefs.ts";
 import { UsageError } from "./commands.ts";
@@ -190,10 +192,27 @@ function jit(): Finding | undefined {
   return { name, verdict: "note", value, remedy: "faster: sysctl net.core.bpf_jit_enable=1" };
 }
 
-function lockdownFinding(): Finding {
+/** Reads the mode, also where securityfs is not mounted: from a private instance of it. */
+function readLockdown(): Lockdown | undefined {
   const mode = lockdown();
+  if (mode !== undefined) return mode;
+  try {
+    const root = mountDetached(openBackend(), "securityfs");
+    try {
+      return lockdown(`/proc/self/fd/${root.number}`);
+    } finally {
+      root.close();
+    }
+  } catch {
+    return undefined;
+  }
+}
+
+function lockdownFinding(): Finding {
+  const mode = readLockdown();
   const name = "lockdown";
-  if (mode === undefined) return { name, verdict: "ok", value: "unknown: securityfs is not readable" };
+  if (mode === undefined)
+    return { name, verdict: "ok", value: "unknown: the kernel has none, or securityfs is not readable" };
   if (mode === "none") return { name, verdict: "ok", value: mode };
   if (mode === "integrity") {
     return { name, verdict: "note", value: `${mode} (programs may not write user memory; some kernels refuse more)` };

@@ -1,12 +1,13 @@
 import { bytes as bytesCodec, type Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import { BpfCommand, mapElemAttr } from "../kernel-abi/index.ts";
+import { encodeAttr } from "../syscall/attr.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { bpfError } from "../syscall/bpf.ts";
 import { keepAlive, kernelBuffer } from "../syscall/call.ts";
 import { errnoNumber } from "../syscall/errno.ts";
 import type { Fd } from "../syscall/fd.ts";
-import { emitTrace, isTracing } from "../syscall/trace.ts";
+import { emitTrace, isTracing, type TraceValue } from "../syscall/trace.ts";
 
 /** How an update treats an entry that exists already, or not yet. */
 export type UpdateFlag = "any" | "noexist" | "exist";
@@ -47,15 +48,16 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
   readonly valueCodec: Codec<V>;
   readonly #owner: Fd;
   readonly #backend: SyscallBackend;
-  // One set of buffers for the map's life: allocating per call costs three times the call itself.
-  readonly #attr: DataView;
-  readonly #attrAddress: number;
+  // One set of buffers for the map's life, and for each operation attributes that point at them already: allocating
+  // per call costs three times the call itself, filling in addresses a tenth of it.
   readonly #key: Uint8Array;
   readonly #value: Uint8Array;
-  readonly #keyAddress: number;
-  readonly #valueAddress: number;
   readonly #nextKey: Uint8Array;
-  readonly #nextKeyAddress: number;
+  readonly #lookup: ElementAttr;
+  readonly #update: ElementAttr;
+  readonly #delete: ElementAttr;
+  readonly #first: ElementAttr;
+  readonly #next: ElementAttr;
   #open = true;
 
   /** @internal use {@link createMap} */
@@ -65,16 +67,20 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
     this.description = description;
     this.keyCodec = keyCodec;
     this.valueCodec = valueCodec;
-    const attr = kernelBuffer(mapElemAttr.size);
-    this.#attr = new DataView(attr.buffer);
-    this.#attrAddress = this.#backend.addressOf(attr);
+    const fd = owner.number;
     this.#key = kernelBuffer(description.keySize);
     this.#value = kernelBuffer(description.valueSize);
     this.#nextKey = kernelBuffer(description.keySize);
-    this.#keyAddress = this.#backend.addressOf(this.#key);
-    this.#valueAddress = this.#backend.addressOf(this.#value);
-    this.#nextKeyAddress = this.#backend.addressOf(this.#nextKey);
-    this.#attr.setUint32(mapElemAttr.fields.map_fd.offset, owner.number, true);
+    const attr = (command: ElementCommand, key: Uint8Array | undefined, value: Uint8Array | undefined): ElementAttr => {
+      const buffer = encodeAttr(this.#backend, mapElemAttr, { map_fd: fd, key, value });
+      const view = new DataView(buffer.bytes.buffer);
+      return { command, number: BpfCommand[command], view, address: buffer.address, key, value };
+    };
+    this.#lookup = attr("BPF_MAP_LOOKUP_ELEM", this.#key, this.#value);
+    this.#update = attr("BPF_MAP_UPDATE_ELEM", this.#key, this.#value);
+    this.#delete = attr("BPF_MAP_DELETE_ELEM", this.#key, undefined);
+    this.#first = attr("BPF_MAP_GET_NEXT_KEY", undefined, this.#nextKey);
+    this.#next = attr("BPF_MAP_GET_NEXT_KEY", this.#key, this.#nextKey);
   }
 
   /**
@@ -111,7 +117,7 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
   get(key: K): V | undefined {
     this.#check();
     this.keyCodec.encodeInto(key, this.#key, 0);
-    const result = this.#element("BPF_MAP_LOOKUP_ELEM", this.#keyAddress, this.#valueAddress, 0);
+    const result = this.#element(this.#lookup);
     if (result === -ENOENT) return undefined;
     if (result < 0) throw this.#error("BPF_MAP_LOOKUP_ELEM", result, "look up in");
     return this.valueCodec.decode(this.#value, 0);
@@ -121,7 +127,7 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
   has(key: K): boolean {
     this.#check();
     this.keyCodec.encodeInto(key, this.#key, 0);
-    const result = this.#element("BPF_MAP_LOOKUP_ELEM", this.#keyAddress, this.#valueAddress, 0);
+    const result = this.#element(this.#lookup);
     if (result === -ENOENT) return false;
     if (result < 0) throw this.#error("BPF_MAP_LOOKUP_ELEM", result, "look up in");
     return true;
@@ -141,7 +147,8 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
     if (flags === undefined) throw new TypeError(`"${flag}" is no update flag: use any, noexist or exist`);
     this.keyCodec.encodeInto(key, this.#key, 0);
     this.valueCodec.encodeInto(value, this.#value, 0);
-    const result = this.#element("BPF_MAP_UPDATE_ELEM", this.#keyAddress, this.#valueAddress, flags);
+    this.#update.view.setUint32(FLAGS, flags, true);
+    const result = this.#element(this.#update);
     if (result < 0) throw this.#error("BPF_MAP_UPDATE_ELEM", result, "update");
     return this;
   }
@@ -155,7 +162,7 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
   delete(key: K): boolean {
     this.#check();
     this.keyCodec.encodeInto(key, this.#key, 0);
-    const result = this.#element("BPF_MAP_DELETE_ELEM", this.#keyAddress, 0, 0);
+    const result = this.#element(this.#delete);
     if (result === -ENOENT) return false;
     if (result < 0) throw this.#error("BPF_MAP_DELETE_ELEM", result, "delete from");
     return true;
@@ -171,8 +178,7 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
   nextKey(key?: K): K | undefined {
     this.#check();
     if (key !== undefined) this.keyCodec.encodeInto(key, this.#key, 0);
-    const from = key === undefined ? 0 : this.#keyAddress;
-    const result = this.#element("BPF_MAP_GET_NEXT_KEY", from, this.#nextKeyAddress, 0);
+    const result = this.#element(key === undefined ? this.#first : this.#next);
     if (result === -ENOENT) return undefined;
     if (result < 0) throw this.#error("BPF_MAP_GET_NEXT_KEY", result, "walk");
     return this.keyCodec.decode(this.#nextKey, 0);
@@ -221,30 +227,24 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
     if (!this.#open) throw new BpfError("ERR_CLOSED", `Cannot use ${this.#owner.label}: it is closed`);
   }
 
-  #element(command: ElementCommand, key: number, value: number, flags: number): number {
-    const attr = this.#attr;
-    setAddress(attr, KEY, key);
-    setAddress(attr, VALUE, value);
-    attr.setUint32(FLAGS, flags, true);
-    if (isTracing()) return this.#tracedElement(command, key, value, flags);
-    const result = this.#backend.bpf(BpfCommand[command], this.#attrAddress, mapElemAttr.size);
+  #element(attr: ElementAttr): number {
+    if (isTracing()) return this.#tracedElement(attr);
+    const result = this.#backend.bpf(attr.number, attr.address, mapElemAttr.size);
     keepAlive(this);
     return result;
   }
 
-  #tracedElement(command: ElementCommand, key: number, value: number, flags: number): number {
-    const before = { map_fd: this.#owner.number, key: key === 0 ? 0 : this.#key.slice() };
-    const written = command === "BPF_MAP_UPDATE_ELEM" ? { value: this.#value.slice() } : {};
+  #tracedElement(attr: ElementAttr): number {
+    const { command, key, value } = attr;
+    const input: Record<string, TraceValue> = { map_fd: this.#owner.number, key: key?.slice() ?? 0 };
+    if (command === "BPF_MAP_UPDATE_ELEM") input.value = value?.slice();
     const started = performance.now();
-    const result = this.#backend.bpf(BpfCommand[command], this.#attrAddress, mapElemAttr.size);
+    const result = this.#backend.bpf(attr.number, attr.address, mapElemAttr.size);
     const nanoseconds = Math.round((performance.now() - started) * 1e6);
-    const read =
-      result < 0 || value === 0 || command === "BPF_MAP_UPDATE_ELEM"
-        ? {}
-        : command === "BPF_MAP_GET_NEXT_KEY"
-          ? { next_key: this.#nextKey.slice() }
-          : { value: this.#value.slice() };
-    emitTrace("bpf", command, { ...before, ...written, ...read, flags }, result, nanoseconds);
+    if (result === 0 && command === "BPF_MAP_LOOKUP_ELEM") input.value = value?.slice();
+    if (result === 0 && command === "BPF_MAP_GET_NEXT_KEY") input.next_key = value?.slice();
+    const flags = attr.view.getUint32(FLAGS, true);
+    emitTrace("bpf", command, { ...input, flags }, result, nanoseconds);
     return result;
   }
 
@@ -262,15 +262,17 @@ export class BpfMap<K = Uint8Array, V = Uint8Array> {
 
 type ElementCommand = "BPF_MAP_LOOKUP_ELEM" | "BPF_MAP_UPDATE_ELEM" | "BPF_MAP_DELETE_ELEM" | "BPF_MAP_GET_NEXT_KEY";
 
-const KEY = mapElemAttr.fields.key.offset;
-const VALUE = mapElemAttr.fields.value.offset;
-const FLAGS = mapElemAttr.fields.flags.offset;
-
-/** Addresses are below 2^53: two 32-bit writes, no BigInt. */
-function setAddress(attr: DataView, offset: number, address: number): void {
-  attr.setUint32(offset, address >>> 0, true);
-  attr.setUint32(offset + 4, (address / 0x1_0000_0000) >>> 0, true);
+/** Attributes of one operation, with the buffers they point at. */
+interface ElementAttr {
+  readonly command: ElementCommand;
+  readonly number: number;
+  readonly view: DataView;
+  readonly address: number;
+  readonly key: Uint8Array | undefined;
+  readonly value: Uint8Array | undefined;
 }
+
+const FLAGS = mapElemAttr.fields.flags.offset;
 
 /** Codec of plain bytes, for maps without a schema. @internal */
 export function rawCodec(size: number): Codec<Uint8Array> {

@@ -80,10 +80,11 @@ export type Lockdown = "none" | "integrity" | "confidentiality";
 /**
  * Lockdown mode as the security file system shows it.
  *
+ * @param securityfs where that is mounted
  * @returns `undefined` when it cannot be read (no lockdown in the kernel, or securityfs is not mounted)
  */
-export function lockdown(): Lockdown | undefined {
-  const match = /\[(none|integrity|confidentiality)\]/.exec(readText("/sys/kernel/security/lockdown") ?? "");
+export function lockdown(securityfs = "/sys/kernel/security"): Lockdown | undefined {
+  const match = /\[(none|integrity|confidentiality)\]/.exec(readText(`${securityfs}/lockdown`) ?? "");
   return match === null ? undefined : (match[1] as Lockdown);
 }
 
