@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { openBtf } from "../btf/index.ts";
+import { print } from "../asm/index.ts";
 import { u32, u64 } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import { attachTracepoint } from "../links/index.ts";
@@ -10,6 +9,7 @@ import { loadProgram } from "../programs/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { monotonicTime } from "../syscall/clock.ts";
 import { type Capability, effectiveCapabilities } from "../syscall/host.ts";
+import { loadKernelBtf } from "../syscall/kernel-btf.ts";
 import { openBackend } from "../syscall/select.ts";
 import { formatSyscall, traceSyscalls } from "../syscall/trace.ts";
 import { openTracefs, readTracepointFormat } from "../syscall/tracefs.ts";
@@ -109,7 +109,7 @@ function readKernel(backend: SyscallBackend): ExecKernel {
 function readTaskOffsets(): ExecKernel["task"] {
   let members: readonly { readonly name: string; readonly bitOffset: number }[];
   try {
-    const task = openBtf(readFileSync("/sys/kernel/btf/vmlinux")).typeByName("task_struct", "struct");
+    const task = loadKernelBtf().typeByName("task_struct", "struct");
     if (task?.kind !== "struct") return undefined;
     members = task.members;
   } catch (error) {
@@ -147,7 +147,7 @@ async function showProcesses(backend: SyscallBackend, seconds: number): Promise<
     closers.push(() => lost.close());
     const instructions = execProgram(kernel, ringMap, lost);
     process.stdout.write(`Program for sched:sched_process_exec, ${instructions.length} instructions:\n\n`);
-    process.stdout.write(`${instructions.length} insns\n`);
+    process.stdout.write(`${print(instructions, { labels: true, numbers: true, helpers: true }).trimEnd()}\n\n`);
     const spec = { type: "tracepoint", name: "show_exec", instructions, license: "GPL" } as const;
     const program = loadProgram(spec, { backend });
     closers.push(() => program.close());

@@ -31,8 +31,10 @@ export interface BtfSections {
  * @throws ElfError when one of them is there twice, is compressed, or has no bytes in the file
  *
  * @example
- * ```ts
- * const { btf } = readBtfSections(readElf(bytes));
+ * ```ts no-run
+ * import { readFileSync } from "node:fs";
+ *
+ * const { btf } = readBtfSections(readElf(readFileSync("program.bpf.o")));
  * if (btf !== undefined) openBtf(btf.bytes, btf);
  * ```
  */

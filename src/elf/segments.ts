@@ -51,9 +51,12 @@ export function readSegments(elf: ElfFile): ElfSegment[] {
  * @returns offset in bytes, `undefined` when no segment maps bytes of the file there
  *
  * @example
- * ```ts
- * const malloc = readSymbols(elf, findSymbolTable(elf, "dynsym")).find((symbol) => symbol.name === "malloc");
- * const place = fileOffset(readSegments(elf), malloc.value);
+ * ```ts no-run
+ * import { readFileSync } from "node:fs";
+ *
+ * const elf = readElf(readFileSync("/lib/x86_64-linux-gnu/libc.so.6"));
+ * const malloc = readSymbols(elf, findSymbolTable(elf, "dynsym")!).find((symbol) => symbol.name === "malloc");
+ * const place = fileOffset(readSegments(elf), malloc!.value);
  * ```
  */
 export function fileOffset(segments: readonly ElfSegment[], address: bigint): number | undefined {

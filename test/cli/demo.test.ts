@@ -56,6 +56,8 @@ kernel("demo shows the processes that start, and leaves nothing behind", () => {
   const { out, err, status } = run(["demo", "--duration", "2"]);
   assert.is(err, "");
   assert.is(status, 0);
+  assert.match(out, /\br6 = r1\n/, "the disassembly");
+  assert.match(out, /call bpf_ringbuf_reserve/);
   // The demo's own children: `true` has this process's child as its parent.
   const line = /^(\d\d:\d\d:\d\d\.\d{3}) +(\d+) +(\d+) +(\d+) +true +(\S*\/true)$/m.exec(out);
   assert.ok(line !== null, out);

@@ -24,7 +24,11 @@ test("every npm script that the README names exists", () => {
 });
 
 for (const line of shell.filter((command) => command.startsWith("npx rawbpf "))) {
-  requires(test, "bpf", "koffi")(line, () => {
+  requires(
+    test,
+    "bpf",
+    "koffi",
+  )(line, () => {
     const args = line.slice("npx rawbpf ".length).split(" ");
     const child = spawnSync(process.execPath, ["dist/cli/main.js", ...args], { cwd: repository, encoding: "utf8" });
     assert.is(child.status, 0, child.stderr);
@@ -32,7 +36,12 @@ for (const line of shell.filter((command) => command.startsWith("npx rawbpf ")))
   });
 }
 
-requires(test, "bpf", "sys-admin", "koffi")("the demo's options that the README names", () => {
+requires(
+  test,
+  "bpf",
+  "sys-admin",
+  "koffi",
+)("the demo's options that the README names", () => {
   const options = /npm run demo -- (--duration) 0 (--trace-syscalls)/.exec(readme);
   assert.ok(options !== null);
   const args = ["dist/cli/main.js", "demo", options![1]!, "1", options![2]!];
