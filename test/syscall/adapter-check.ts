@@ -224,7 +224,7 @@ async function calls(backend: SyscallBackend): Promise<void> {
     equal(again[3], 9, "a second stale view");
     backend.syscall(numbers.close, fd);
   });
-  await check("words of read-only memory are read afresh", () => {
+  await check("words of read-only memory are read afresh", async () => {
     const fd = memoryFile();
     equal(backend.syscall(numbers.lseek, fd, PAGE - 1, SEEK_SET), PAGE - 1, "lseek");
     equal(backend.syscall(numbers.write, fd, backend.addressOf(memory(1)), 1), 1, "write");
@@ -239,6 +239,18 @@ async function calls(backend: SyscallBackend): Promise<void> {
     }
     write[5] = -2;
     equal(backend.loadWord(read, 5, reading + 20), -2, "a negative word");
+    // A thread writes while this one spins: a load that a compiler moved out of the loop would never see it.
+    const gate = new Int32Array(new SharedArrayBuffer(4));
+    const writer = new Worker(new URL(import.meta.url), { workerData: { ...task, gate, address: writing + 24 } });
+    await new Promise((resolve) => writer.once("message", resolve));
+    Atomics.store(gate, 0, 1);
+    Atomics.notify(gate, 0);
+    let turns = 0;
+    while (backend.loadWord(read, 6, reading + 24) === 0 && turns < 3e9) turns++;
+    await writer.terminate();
+    equal(read[6], 77, "what the thread wrote");
+    equal(turns < 3e9, true, "that it was seen while spinning");
+    equal(turns > 1000, true, "that there was time to spin");
     backend.syscall(numbers.close, fd);
   });
 }
@@ -467,9 +479,23 @@ async function inWorker(): Promise<void> {
   console.log("DONE");
 }
 
-async function worker(readable: boolean): Promise<void> {
+interface WorkerData extends Task {
+  readonly readable?: boolean;
+  readonly gate?: Int32Array;
+  readonly address?: number;
+}
+
+async function worker({ readable = false, gate, address }: WorkerData): Promise<void> {
   const port = parentPort!;
   const backend = openAdapter();
+  if (gate !== undefined) {
+    const word = new Int32Array(backend.viewMemory(address!, 4), 0, 1);
+    port.postMessage("ready");
+    Atomics.wait(gate, 0, 0);
+    Atomics.wait(gate, 0, 1, 60);
+    word[0] = 77;
+    return;
+  }
   const numbers = syscallNumbers[backend.architecture];
   if (backend.syscall(numbers.getpid) === process.pid) port.postMessage("pid");
   if (backend.syscall(numbers.close, -1) === -EBADF && backend.bpf(999, 0, 0) === -EINVAL) port.postMessage("errno");
@@ -549,4 +575,4 @@ async function main(): Promise<void> {
 }
 
 if (isMainThread) await main();
-else await worker((workerData as { readable: boolean }).readable);
+else await worker(workerData as WorkerData);

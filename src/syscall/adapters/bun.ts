@@ -21,7 +21,13 @@ interface BunWorker {
   ref(): void;
   unref(): void;
 }
-type BunWorkerConstructor = new (url: string, options: { ref: boolean; smol: boolean }) => BunWorker;
+interface BunWorkerOptions {
+  readonly ref: boolean;
+  readonly smol: boolean;
+  /** Appended to the worker's `process.argv`. */
+  readonly argv: readonly string[];
+}
+type BunWorkerConstructor = new (url: string, options: BunWorkerOptions) => BunWorker;
 
 const EPOLL_CLOEXEC = 0x80000;
 const EPOLL_CTL_ADD = 1;
@@ -112,14 +118,9 @@ function findLibc(ffi: BunFfi, architecture: Architecture): string {
  * the control descriptor is. Its source text is what the worker runs, so it may use nothing from around it: that
  * way there is no file to find, whatever bundler the package went through.
  */
-function waitLoop(
-  ffi: BunFfi,
-  libcName: string,
-  epoll: number,
-  control: number,
-  words: number,
-  tokenWord: number,
-): void {
+function waitLoop(ffi: BunFfi, argv: readonly string[]): void {
+  const libcName = argv.at(-5)!;
+  const [epoll, control, words, tokenWord] = argv.slice(-4).map(Number) as [number, number, number, number];
   const libc = ffi.dlopen(libcName, {
     epoll_wait: { args: ["i32", "ptr", "i32", "i32"], returns: "i32" },
     close: { args: ["i32"], returns: "i32" },
@@ -142,6 +143,15 @@ function waitLoop(
     }
     if (readable) (globalThis as unknown as { postMessage(value: number): void }).postMessage(1);
   }
+}
+
+let url: string | undefined;
+
+/** Where the waiting thread's program is to be had. */
+function waiterUrl(): string {
+  const source = `import * as ffi from "bun:ffi";\n(${waitLoop})(ffi, process.argv);\n`;
+  url ??= URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  return url;
 }
 
 /**
@@ -177,11 +187,9 @@ function watchFromWorker(
     opened.push(end);
     check("epoll_ctl", control(EPOLL_CTL_ADD, end, EPOLLIN, 0));
     check("epoll_ctl", control(EPOLL_CTL_ADD, descriptor, EPOLLIN | EPOLLONESHOT, 1));
-    const args = [JSON.stringify(libc), epoll, end, words, tokenWord];
-    const source = `import * as ffi from "bun:ffi";\n(${waitLoop})(ffi, ${args.join(", ")});\n`;
-    const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
     const Worker = (globalThis as unknown as { Worker: BunWorkerConstructor }).Worker;
-    worker = new Worker(url, { ref: false, smol: true });
+    const argv = [libc, ...[epoll, end, words, tokenWord].map(String)];
+    worker = new Worker(waiterUrl(), { ref: false, smol: true, argv });
   } catch (error) {
     for (const fd of opened) backend.syscall(numbers.close, fd);
     throw error;
