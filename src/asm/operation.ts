@@ -234,7 +234,7 @@ const JUMP_NAMES: readonly JumpName[] = /* @__PURE__ */ Object.assign(new Array<
   [JumpOp.jsle >> 4]: "jsle",
 });
 
-const ATOMIC_NAMES: ReadonlyMap<number, AtomicName> = new Map([
+const ATOMIC_NAMES: ReadonlyMap<number, AtomicName> = /* @__PURE__ */ new Map([
   [AtomicOp.add, "add"],
   [AtomicOp.add | ATOMIC_FETCH, "add"],
   [AtomicOp.or, "or"],
