@@ -9,7 +9,7 @@ const COUNT = short ? 20_000 : 100_000;
 /** Adapters that live in another runtime, measured where it is fetched. */
 const OTHERS: readonly (readonly [runtime: string, flags: readonly string[], adapter: string])[] = [
   ["node26", [], "koffi"],
-  ["node26", ["--experimental-ffi"], "node:ffi"],
+  ["node26", [], "node:ffi"],
   ["bun", [], "bun:ffi"],
   ["deno", ["run", "--allow-all"], "deno"],
 ];
