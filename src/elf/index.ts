@@ -13,6 +13,7 @@ export {
   SymbolType,
   SymbolVisibility,
 } from "./constants.ts";
+export { type ParseObjectOptions, parseObject } from "./object/parse.ts";
 export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";
 export type * from "./object/spec.ts";
 export { findSection, readElf, requireBpf, sectionData } from "./read.ts";
