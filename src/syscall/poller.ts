@@ -120,8 +120,12 @@ class Poller {
 
   #wake(): void {
     if (this.#epoll.closed) return;
-    if (!this.#handleAll()) this.#drain();
-    if (!this.#epoll.closed) this.#watcher.arm();
+    try {
+      if (!this.#handleAll()) this.#drain();
+    } finally {
+      // A handler that throws must not leave the others waiting for ever.
+      if (!this.#epoll.closed) this.#watcher.arm();
+    }
   }
 
   /**
