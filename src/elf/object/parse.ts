@@ -38,7 +38,7 @@ const MAX_LICENSE = 127;
  * @throws ElfError, BtfError
  *
  * @example
- * ```ts
+ * ```ts no-run
  * import { parseObject } from "rawbpf/elf";
  *
  * declare const bytes: Uint8Array;
