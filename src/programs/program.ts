@@ -84,7 +84,9 @@ export class Program {
     const input = data.length > 0 ? toKernel(data) : undefined;
     const output = data.length > 0 ? kernelBuffer(options.dataOutSize ?? data.length + 256) : undefined;
     const contextIn = context.length > 0 ? toKernel(context) : undefined;
-    const contextOut = context.length > 0 ? kernelBuffer(context.length) : undefined;
+    // A program of type syscall writes to the context it was given, and the kernel refuses another buffer.
+    const inPlace = this.type === "syscall";
+    const contextOut = context.length > 0 && !inPlace ? kernelBuffer(context.length) : undefined;
     for (let tries = 1; ; tries++) {
       const { result, attr } = rawBpf(backend, "BPF_PROG_TEST_RUN", progTestRunAttr, {
         prog_fd: this.fd,
@@ -110,7 +112,9 @@ export class Program {
         returnValue: attr.readU32(fields.retval.offset),
         duration: attr.readU32(fields.duration.offset),
         data: output?.slice(0, attr.readU32(fields.data_size_out.offset)) ?? new Uint8Array(0),
-        context: contextOut?.slice(0, attr.readU32(fields.ctx_size_out.offset)) ?? new Uint8Array(0),
+        context: inPlace
+          ? (contextIn?.slice() ?? new Uint8Array(0))
+          : (contextOut?.slice(0, attr.readU32(fields.ctx_size_out.offset)) ?? new Uint8Array(0)),
       };
     }
   }

@@ -1,0 +1,12 @@
+// Browser-safe.
+
+export { applyFixup, applyFixups, CORE_POISON, coreRelocation, coreRelocationsOf } from "./apply.ts";
+export { type ComputeFixupsOptions, computeFixups, formatRelocation } from "./compute.ts";
+export type {
+  CoreCandidate,
+  CoreFixup,
+  CoreInstructionRelocation,
+  CoreMemory,
+  CoreRelocation,
+  CoreTarget,
+} from "./types.ts";
