@@ -81,8 +81,20 @@ export function applyFixup(insn: Instruction, fixup: CoreFixup): Instruction[] {
  *
  * @example
  * ```ts
- * const fixups = computeFixups(coreRelocationsOf(program), local, [{ name: "vmlinux", btf: kernel }]);
- * const relocated = applyFixups(program, fixups);
+ * import { load, r0, r1, withMeta } from "rawbpf/asm";
+ * import { applyFixups, computeFixups, coreRelocation, coreRelocationsOf, createBtfBuilder } from "rawbpf/btf";
+ *
+ * const types = (bitOffset: number) => {
+ *   const builder = createBtfBuilder();
+ *   const int = builder.add({ kind: "int", name: "int", size: 4 });
+ *   builder.add({ kind: "struct", name: "task", size: 64, members: [{ name: "pid", type: int, bitOffset }] });
+ *   return builder.build();
+ * };
+ * const local = types(0);
+ * const relocation = coreRelocation({ kind: "field_byte_offset", type: local.typeByName("task").id, access: "0:0" });
+ * const code = [withMeta(load("u32", r0, r1, 0), { relocation })];
+ * const fixups = computeFixups(coreRelocationsOf(code), local, [{ name: "vmlinux", btf: types(96) }]);
+ * applyFixups(code, fixups)[0]?.offset; // 12
  * ```
  */
 export function applyFixups(instructions: readonly Instruction[], fixups: readonly CoreFixup[]): Instruction[] {

@@ -48,11 +48,20 @@ export interface ComputeFixupsOptions {
  *
  * @example
  * ```ts
- * const ext = readBtfExt(bytes, local);
- * const relocations = ext.coreRelos.flatMap((section) => section.records);
- * for (const fixup of computeFixups(relocations, local, [{ name: "vmlinux", btf: kernel }])) {
- *   console.log(formatRelocation(fixup), fixup.before, "->", fixup.poison ? "poison" : fixup.after);
- * }
+ * import { computeFixups, createBtfBuilder, formatRelocation } from "rawbpf/btf";
+ *
+ * const types = (bitOffset: number) => {
+ *   const builder = createBtfBuilder();
+ *   const int = builder.add({ kind: "int", name: "int", size: 4 });
+ *   builder.add({ kind: "struct", name: "task", size: 64, members: [{ name: "pid", type: int, bitOffset }] });
+ *   return builder.build();
+ * };
+ * const local = types(0);
+ * const { id } = local.typeByName("task");
+ * const asked = { kind: "field_byte_offset", type: id, access: "0:0" } as const;
+ * const [fixup] = computeFixups([asked], local, [{ name: "vmlinux", btf: types(96) }]);
+ * fixup?.after; // 12n
+ * fixup && formatRelocation(fixup); // "<byte_off> [2] struct task.pid (0:0 @ offset 0)"
  * ```
  */
 export function computeFixups(
