@@ -4,6 +4,7 @@ export { type Btf, type OpenBtfOptions, openBtf } from "./btf.ts";
 export { type BtfBuilder, createBtfBuilder } from "./builder.ts";
 export * from "./core/index.ts";
 export { type DedupBtfOptions, dedupBtf } from "./dedup.ts";
+export { type DistilledBtf, distillBtf, relocateBtf } from "./distill.ts";
 export { type BtfFeatures, downgradeBtf } from "./downgrade.ts";
 export { type EncodeBtfOptions, type EncodedBtf, encodeBtf, type LayoutBtfOptions, layoutBtf } from "./encode.ts";
 export {
