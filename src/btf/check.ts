@@ -113,8 +113,8 @@ function checkInt(btf: Btf, id: number, at: number): void {
   const words = btf.image.words;
   const size = words[at + 2]!;
   const data = words[at + 3]!;
-  // Encodings are three flags; the fourth bit of them and the gaps have no meaning.
-  if ((data & 0xf800ff00) !== 0) {
+  // Encodings are three flags; what lies above them has no meaning. Nor has a gap below, which the kernel ignores.
+  if ((data & 0xf8000000) !== 0) {
     throw typeError(btf, id, at + 3, `Unknown bits in integer encoding 0x${data.toString(16)}`);
   }
   const bits = data & 0xff;

@@ -152,13 +152,6 @@ function checkReferences(graph: Graph, index: number): void {
   if (info >>> 31 === 1 && !isIn(WITH_FLAG, kind))
     throw fail(at + 1, `The flag has no meaning for ${KIND_NAMES[kind]}`);
   switch (kind) {
-    case KIND.int: {
-      const size = words[at + 2]!;
-      if (size > 16 || (size & (size - 1)) !== 0 || size === 0) {
-        throw fail(at + 2, `Integer size is ${size} bytes, expected 1, 2, 4, 8 or 16`);
-      }
-      break;
-    }
     case KIND.array: {
       if (words[at + 2] !== 0) throw fail(at + 2, `An array has no size of its own, found ${words[at + 2]}`);
       const indexKind = kinds[behindAliases(graph, words[body + 1]!)]!;
