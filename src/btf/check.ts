@@ -3,7 +3,7 @@
 import type { BpfErrorCode, BtfError } from "../errors.ts";
 import type { Btf } from "./btf.ts";
 import { btfError } from "./image.ts";
-import { infoKind, infoVlen, KIND } from "./kinds.ts";
+import { infoKind, infoVlen } from "./kinds.ts";
 
 /**
  * The error of a fault in one type: names the type, its part, and the byte of the word at fault.
@@ -42,71 +42,74 @@ export function checkType(btf: Btf, index: number): void {
   const { words, starts } = btf.image;
   // In bounds: opening has found this type and everything its kind and vlen stand for inside the section.
   const at = starts[index]!;
-  const info = words[at + 1]!;
   const id = btf.firstId + index;
-  const body = at + 3;
-  checkName(btf, id, at, "");
-  switch (infoKind(info)) {
-    case KIND.int:
-      checkInt(btf, id, at);
-      break;
-    case KIND.ptr:
-    case KIND.typedef:
-    case KIND.volatile:
-    case KIND.const:
-    case KIND.restrict:
-    case KIND.type_tag:
-      checkId(btf, id, at + 2, "");
-      break;
-    case KIND.array:
-      checkId(btf, id, body, "");
-      checkId(btf, id, body + 1, "");
-      break;
-    case KIND.struct:
-    case KIND.union:
-      checkElements(btf, id, body, infoVlen(info), 3, ".member", 0, 1);
-      break;
-    case KIND.enum:
-      checkEnumSize(btf, id, at);
-      checkElements(btf, id, body, infoVlen(info), 2, ".value", 0, -1);
-      break;
-    case KIND.enum64:
-      checkEnumSize(btf, id, at);
-      checkElements(btf, id, body, infoVlen(info), 3, ".value", 0, -1);
-      break;
-    case KIND.fwd:
-      break;
-    case KIND.func:
-      checkLinkage(btf, id, at + 1, infoVlen(info));
-      checkId(btf, id, at + 2, "");
-      break;
-    case KIND.func_proto:
-      checkId(btf, id, at + 2, "");
-      checkElements(btf, id, body, infoVlen(info), 2, ".param", 0, 1);
-      break;
-    case KIND.var:
-      checkLinkage(btf, id, body, words[body]!);
-      checkId(btf, id, at + 2, "");
-      break;
-    case KIND.datasec:
-      checkElements(btf, id, body, infoVlen(info), 3, ".var", -1, 0);
-      break;
-    case KIND.float: {
-      const size = words[at + 2]!;
-      if (size !== 2 && size !== 4 && size !== 8 && size !== 12 && size !== 16) {
-        throw typeError(btf, id, at + 2, `Floating-point size is ${size} bytes, expected 2, 4, 8, 12 or 16`);
-      }
-      break;
-    }
-    case KIND.decl_tag: {
-      checkId(btf, id, at + 2, "");
-      const component = words[body]! | 0;
-      if (component < -1) throw typeError(btf, id, body, `Component index is ${component}, expected at least -1`);
-      break;
-    }
-    default:
-      throw typeError(btf, id, at + 1, `Unknown kind ${infoKind(info)}`, "", undefined, "ERR_UNSUPPORTED_FORMAT");
+  const kind = infoKind(words[at + 1]!);
+  const check = CHECKS[kind];
+  if (check === undefined) {
+    throw typeError(btf, id, at + 1, `Unknown kind ${kind}`, "", undefined, "ERR_UNSUPPORTED_FORMAT");
   }
+  checkName(btf, id, at, "");
+  check(btf, id, at);
+}
+
+/** @param at index of the first of the type's words */
+type Check = (btf: Btf, id: number, at: number) => void;
+
+function checkNothing(): void {}
+
+function checkReference(btf: Btf, id: number, at: number): void {
+  checkId(btf, id, at + 2, "");
+}
+
+function checkArray(btf: Btf, id: number, at: number): void {
+  checkId(btf, id, at + 3, "");
+  checkId(btf, id, at + 4, "");
+}
+
+function checkMembers(btf: Btf, id: number, at: number): void {
+  checkElements(btf, id, at, 3, ".member", 0, 1);
+}
+
+function checkEnum(btf: Btf, id: number, at: number): void {
+  checkEnumSize(btf, id, at);
+  checkElements(btf, id, at, 2, ".value", 0, -1);
+}
+
+function checkEnum64(btf: Btf, id: number, at: number): void {
+  checkEnumSize(btf, id, at);
+  checkElements(btf, id, at, 3, ".value", 0, -1);
+}
+
+function checkFunc(btf: Btf, id: number, at: number): void {
+  checkLinkage(btf, id, at + 1, infoVlen(btf.image.words[at + 1]!));
+  checkId(btf, id, at + 2, "");
+}
+
+function checkFuncProto(btf: Btf, id: number, at: number): void {
+  checkId(btf, id, at + 2, "");
+  checkElements(btf, id, at, 2, ".param", 0, 1);
+}
+
+function checkVar(btf: Btf, id: number, at: number): void {
+  checkLinkage(btf, id, at + 3, btf.image.words[at + 3]!);
+  checkId(btf, id, at + 2, "");
+}
+
+function checkDatasec(btf: Btf, id: number, at: number): void {
+  checkElements(btf, id, at, 3, ".var", -1, 0);
+}
+
+function checkFloat(btf: Btf, id: number, at: number): void {
+  const size = btf.image.words[at + 2]!;
+  if (size !== 2 && size !== 4 && size !== 8 && size !== 12 && size !== 16) {
+    throw typeError(btf, id, at + 2, `Floating-point size is ${size} bytes, expected 2, 4, 8, 12 or 16`);
+  }
+}
+
+function checkDeclTag(btf: Btf, id: number, at: number): void {
+  checkId(btf, id, at + 2, "");
+  const component = btf.image.words[at + 3]! | 0;
+  if (component < -1) throw typeError(btf, id, at + 3, `Component index is ${component}, expected at least -1`);
 }
 
 function checkInt(btf: Btf, id: number, at: number): void {
@@ -128,8 +131,7 @@ function checkInt(btf: Btf, id: number, at: number): void {
 function checkElements(
   btf: Btf,
   id: number,
-  body: number,
-  count: number,
+  at: number,
   stride: number,
   part: string,
   namePlace: number,
@@ -138,7 +140,8 @@ function checkElements(
   const words = btf.image.words;
   const { end } = btf.strings;
   const endId = btf.endId;
-  for (let i = 0, w = body; i < count; i++, w += stride) {
+  const count = infoVlen(words[at + 1]!);
+  for (let i = 0, w = at + 3; i < count; i++, w += stride) {
     if (namePlace >= 0 && words[w + namePlace]! >= end) checkName(btf, id, w + namePlace, part, i);
     if (typePlace >= 0 && words[w + typePlace]! >= endId) checkId(btf, id, w + typePlace, part, i);
   }
@@ -170,3 +173,27 @@ function checkEnumSize(btf: Btf, id: number, at: number): void {
     throw typeError(btf, id, at + 2, `Enum size is ${size} bytes, expected 1, 2, 4 or 8`);
   }
 }
+
+/** By number of the kind; a function for each for the reason given at the decoders. */
+const CHECKS: readonly (Check | undefined)[] = [
+  undefined,
+  checkInt,
+  checkReference,
+  checkArray,
+  checkMembers,
+  checkMembers,
+  checkEnum,
+  checkNothing,
+  checkReference,
+  checkReference,
+  checkReference,
+  checkReference,
+  checkFunc,
+  checkFuncProto,
+  checkVar,
+  checkDatasec,
+  checkFloat,
+  checkDeclTag,
+  checkReference,
+  checkEnum64,
+];

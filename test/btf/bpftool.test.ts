@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Btf, type BtfType, openBtf } from "../../src/btf/index.ts";
-import { requires } from "../support/harness.ts";
+import { requires, toolPath } from "../support/harness.ts";
 
 const test = suite("btf/bpftool");
 
@@ -84,7 +84,7 @@ requires(
   "tool:bpftool",
 )("every type of the kernel reads as bpftool prints it", () => {
   const file = "/sys/kernel/btf/vmlinux";
-  const dump = spawnSync("bpftool", ["btf", "dump", "file", file, "format", "raw"], {
+  const dump = spawnSync(toolPath("bpftool")!, ["btf", "dump", "file", file, "format", "raw"], {
     encoding: "utf8",
     maxBuffer: 1 << 28,
   });

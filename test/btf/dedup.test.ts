@@ -1,12 +1,11 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Btf, type BtfTypeSpec, dedupBtf, encodeBtf, openBtf } from "../../src/btf/index.ts";
 import { BtfError } from "../../src/errors.ts";
 import { requires, rounds, skip } from "../support/harness.ts";
+import { compileWithLibbpf } from "./support/libbpf.ts";
 import { randomUnits } from "./support/random.ts";
 
 const test = suite("btf/dedup");
@@ -146,7 +145,8 @@ const PEER = `
 #include <stdio.h>
 int main(int argc, char **argv)
 {
-  if (argc < 2) return printf("%u\\n", libbpf_major_version() * 100 + libbpf_minor_version()) < 0;
+  if (argc < 2)
+    return libbpf_minor_version();
   struct btf *base = argc > 3 ? btf__parse(argv[3], NULL) : NULL;
   struct btf *btf = base ? btf__parse_split(argv[1], base) : btf__parse(argv[1], NULL);
   if (!btf || btf__dedup(btf, NULL)) return 1;
@@ -157,22 +157,12 @@ int main(int argc, char **argv)
 }
 `;
 
-const folder = mkdtempSync(join(tmpdir(), "rawbpf-"));
-test.after(() => rmSync(folder, { recursive: true }));
-
-function compilePeer(): number {
-  for (const compiler of ["libbpf-cc", "gcc"]) {
-    const args = ["-x", "c", "-", "-o", join(folder, "peer"), "-lbpf"];
-    if (spawnSync(compiler, args, { input: PEER, stdio: ["pipe", "ignore", "ignore"] }).status !== 0) continue;
-    const version = spawnSync(join(folder, "peer"), { encoding: "utf8" });
-    if (version.status === 0) return Number(version.stdout);
-  }
-  return 0;
-}
-
-const version = compilePeer();
+const peer = compileWithLibbpf(PEER);
+test.after(() => peer?.remove());
+// Without arguments its exit status is the minor version of libbpf 1.
+const minor = peer?.run() ?? 0;
 const name = "gives what libbpf gives";
-if (version === 0) skip(test, name, "needs a C compiler with the headers of libbpf");
+if (peer === undefined) skip(test, name, "needs a C compiler with libbpf");
 else {
   test(name, () => {
     const text = (btf: Btf): string =>
@@ -182,25 +172,25 @@ else {
     const count = rounds(40, 1000);
     for (let seed = 0; seed < count; seed++) {
       // libbpf compares copies of a pointer within a struct since 1.6; and since 1.7 it does not find typedefs in a base.
-      const split = version >= 106 && seed % 2 === 1;
+      const split = minor >= 6 && seed % 2 === 1;
       const units = (files: number, firstId: number): BtfTypeSpec[] =>
         randomUnits(seed, files, firstId).map((type) =>
           split && type.kind === "typedef" ? { kind: "const", type: type.type } : type,
         );
       const base = split ? openBtf(encodeBtf(dedupBtf(units(3, 1)).types)) : undefined;
       const types = units(4, base?.endId ?? 1);
-      const files = [join(folder, "in"), join(folder, "out")];
+      const files = [join(peer.folder, "in"), join(peer.folder, "out")];
       writeFileSync(files[0]!, encodeBtf(types, { base }));
       if (base !== undefined) {
-        files.push(join(folder, "base"));
+        files.push(join(peer.folder, "base"));
         writeFileSync(files[2]!, encodeBtf(base.types()));
       }
-      assert.is(spawnSync(join(folder, "peer"), files).status, 0);
+      assert.is(peer.run(...files), 0);
       const theirs = openBtf(readFileSync(files[1]!), { base });
       const ours = openBtf(encodeBtf(dedupBtf(types, { base }).types, { base }), { base });
       assert.is(text(ours), text(theirs), `seed ${seed}`);
     }
-    console.log(`\nNOTE ${count} merged BTF are the same as from libbpf ${version / 100}`);
+    console.log(`\nNOTE ${count} merged BTF are the same as from libbpf 1.${minor}`);
   });
 }
 

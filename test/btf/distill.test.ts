@@ -1,6 +1,4 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -16,6 +14,7 @@ import {
 } from "../../src/btf/index.ts";
 import { BtfError } from "../../src/errors.ts";
 import { rounds, skip } from "../support/harness.ts";
+import { compileWithLibbpf } from "./support/libbpf.ts";
 import { randomNumbers, randomTypes } from "./support/random.ts";
 
 const test = suite("btf/distill");
@@ -143,15 +142,10 @@ int main(int argc, char **argv)
 }
 `;
 
-const folder = mkdtempSync(join(tmpdir(), "rawbpf-"));
-test.after(() => rmSync(folder, { recursive: true }));
-const compiled = ["libbpf-cc", "gcc"].some((compiler) => {
-  const args = ["-x", "c", "-", "-Werror=implicit", "-o", join(folder, "peer"), "-lbpf"];
-  return spawnSync(compiler, args, { input: PEER, stdio: ["pipe", "ignore", "ignore"] }).status === 0;
-});
-
+const peer = compileWithLibbpf(PEER);
+test.after(() => peer?.remove());
 const name = "gives what libbpf gives";
-if (!compiled) skip(test, name, "needs a C compiler with libbpf 1.5 or newer");
+if (peer === undefined) skip(test, name, "needs a C compiler with libbpf 1.5 or newer");
 else {
   test(name, () => {
     const text = (btf: Btf): string =>
@@ -177,11 +171,13 @@ else {
         { kind: "int", name: "filler", size: 1 },
         ...types.map((type) => mapReferences(type, (id) => id && id + 1)),
       ]);
-      const paths = ["base", "split", "out-base", "out-split", "new-base", "moved"].map((file) => join(folder, file));
+      const paths = ["base", "split", "out-base", "out-split", "new-base", "moved"].map((file) =>
+        join(peer.folder, file),
+      );
       writeFileSync(paths[0]!, encodeBtf(types));
       writeFileSync(paths[1]!, encodeBtf(own, { base }));
       writeFileSync(paths[4]!, encodeBtf(newBase.types()));
-      const { status } = spawnSync(join(folder, "peer"), paths, { stdio: "ignore" });
+      const status = peer.run(...paths);
       const ours = distillBtf(split);
       const theirBase = openBtf(readFileSync(paths[2]!));
       const theirSplit = openBtf(readFileSync(paths[3]!), { base: theirBase });

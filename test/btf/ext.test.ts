@@ -19,7 +19,7 @@ import {
 } from "../../src/btf/index.ts";
 import { fromHex, toHex } from "../../src/bytes/index.ts";
 import { BtfError } from "../../src/errors.ts";
-import { requires, rounds } from "../support/harness.ts";
+import { requires, rounds, toolPath } from "../support/harness.ts";
 import { randomNumbers } from "./support/random.ts";
 
 const test = suite("btf/ext");
@@ -218,7 +218,7 @@ for (const target of ["bpfel", "bpfeb"]) {
     const folder = mkdtempSync(join(tmpdir(), "rawbpf-"));
     try {
       const run = (program: string, ...args: string[]): void => {
-        const result = spawnSync(program, args, { cwd: folder, encoding: "utf8" });
+        const result = spawnSync(toolPath(program)!, args, { cwd: folder, encoding: "utf8" });
         assert.is(result.status, 0, result.stderr);
       };
       writeFileSync(join(folder, "prog.c"), SOURCE);

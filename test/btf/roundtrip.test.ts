@@ -37,7 +37,7 @@ test("reading gives what was written, in every form", () => {
       // And writing what was read gives the same bytes.
       assert.is(toHex(encodeBtf(btf.types(), { littleEndian, shareSuffixes, layout })), toHex(bytes));
     }),
-    { numRuns: rounds(40, 600) },
+    { numRuns: rounds(25, 600) },
   );
 });
 
@@ -60,7 +60,7 @@ test("split BTF goes on from its base, with its strings", () => {
         assert.ok(split.idsByName(type.name, type.kind).includes(type.id), type.name);
       }
     }),
-    { numRuns: rounds(30, 300) },
+    { numRuns: rounds(20, 300) },
   );
 });
 
