@@ -90,7 +90,8 @@ function roleOf(section: ElfSection): SectionRole {
   if (type !== SectionType.progbits) return "other";
   if (name === "license") return "license";
   if (name === "version") return "version";
-  if (name === "maps") return "legacy_maps";
+  // As libbpf had it until 1.0, gobpf (`maps/NAME`) and ir-keytable (`lirc_mode2/maps`).
+  if (name === "maps" || name.startsWith("maps/") || name.endsWith("/maps")) return "legacy_maps";
   if (name === ".maps") return "maps";
   if (size === 0) return "other";
   if ((section.flags & SectionFlag.execinstr) !== 0) return "code";

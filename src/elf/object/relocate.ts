@@ -1,9 +1,8 @@
 // Browser-safe.
 
 import { CallSource, Class, type Instruction, JumpOp, LD_IMM64, PseudoSource, withMeta } from "../../asm/index.ts";
-import { closest } from "../../bytes/index.ts";
 import type { ElfError } from "../../errors.ts";
-import { BpfRelocation } from "../constants.ts";
+import { BpfRelocation, SymbolBinding } from "../constants.ts";
 import { elfError, sectionPath } from "../errors.ts";
 import type { ElfSection } from "../types.ts";
 import { type Code, type CodeFunction, type CodeSection, instructionAt } from "./code.ts";
@@ -21,7 +20,8 @@ const CODE_RELOCATIONS = [BpfRelocation["64_64"], BpfRelocation["64_32"]];
 export interface Targets {
   readonly code: Code;
   readonly maps: Maps;
-  readonly externs: Readonly<Record<string, ExternSpec>>;
+  /** Symbols that are nowhere described are added. */
+  readonly externs: Record<string, ExternSpec>;
   readonly jumpTables: JumpTables;
 }
 
@@ -75,11 +75,13 @@ class Relocator {
     }
     const section = sectionOf(this.#file, target);
     if (section === undefined) {
-      const extern = this.#extern();
-      if (extern.kind !== "kfunc")
-        throw this.#fail(`Instruction ${index} calls ${extern.kind} "${extern.name}", which is no function`);
-      const relocation = { kind: "kfunc", name: extern.name };
-      return withMeta({ ...insn, src: CallSource.kfunc, imm: 0 }, { reference: extern.name, relocation });
+      const { kind, name } = this.#extern();
+      if (kind === "undefined") return withMeta({ ...insn, imm: 0 }, { reference: name, relocation: { kind, name } });
+      if (kind !== "kfunc") throw this.#fail(`Instruction ${index} calls ${kind} "${name}", which is no function`);
+      return withMeta(
+        { ...insn, src: CallSource.kfunc, imm: 0 },
+        { reference: name, relocation: { kind: "kfunc", name } },
+      );
     }
     // The immediate counts from the next instruction, in slots: -1 for a function's own symbol.
     return this.#refer(insn, index, section, Number(target.value) + (insn.imm + 1) * SLOT_BYTES);
@@ -143,6 +145,10 @@ class Relocator {
       const high = extern.offset + insn.imm;
       return withMeta({ ...insn, src: PseudoSource.mapValue, imm: 0, high }, { reference: ".kconfig" });
     }
+    if (extern.kind === "undefined") {
+      const { kind, name } = extern;
+      return withMeta({ ...insn, imm: 0, high: 0 }, { reference: name, relocation: { kind, name } });
+    }
     const src = extern.kind === "kfunc" || extern.type !== 0 ? PseudoSource.btfId : PseudoSource.immediate;
     const relocation = { kind: "ksym", name: extern.name };
     return withMeta({ ...insn, src, imm: 0, high: 0 }, { reference: extern.name, relocation });
@@ -152,15 +158,11 @@ class Relocator {
     const { target } = this.#relocation;
     if (target.section !== "undefined")
       throw this.#fail(`${symbolName(target)} lies in no section: it is ${target.section}`);
-    const extern = this.#targets.externs[target.name];
-    if (extern !== undefined) return extern;
-    const near = closest(target.name, Object.keys(this.#targets.externs));
-    throw this.#fail(
-      `"${target.name}" is not defined in this object, and .BTF does not say what it is`,
-      near !== undefined
-        ? `Did you mean "${near}"?`
-        : "Declare it with __ksym or __kconfig if it is the kernel's; link the object that has it if it is not",
-    );
+    const { name } = target;
+    if (name === "") throw this.#fail("Refers to an undefined symbol without a name");
+    const { externs } = this.#targets;
+    externs[name] ??= { kind: "undefined", name, weak: target.binding === SymbolBinding.weak };
+    return externs[name];
   }
 
   #refer(insn: Instruction, index: number, section: ElfSection, offset: number): Instruction {

@@ -240,17 +240,31 @@ export interface KfuncExternSpec {
   type: TypeId;
 }
 
+/**
+ * A symbol that is not in the object, and of which its BTF does not say what it is: something of another object that
+ * was not linked, or for the user to fill in. A program that refers to it cannot be loaded as it is.
+ */
+export interface UndefinedExternSpec {
+  kind: "undefined";
+  /** Its name. */
+  name: string;
+  /** Whether it may be missing. */
+  weak: boolean;
+}
+
 /** Something that is taken from the kernel by name. */
-export type ExternSpec = KconfigExternSpec | KsymExternSpec | KfuncExternSpec;
+export type ExternSpec = KconfigExternSpec | KsymExternSpec | KfuncExternSpec | UndefinedExternSpec;
 
 /**
- * What an instruction carries in `meta.relocation` that refers to the kernel by name. `meta.reference` is the same name.
+ * What an instruction carries in `meta.relocation` that refers to something by name which is not in the object.
+ * `meta.reference` is the same name.
  *
  * - `ksym`: `ld_imm64` of the address of a kernel symbol, variable or function;
- * - `kfunc`: `call` of a kernel function.
+ * - `kfunc`: `call` of a kernel function;
+ * - `undefined`: `call` or `ld_imm64` of what is known by its name only.
  */
 export interface ExternRelocation extends InstructionRelocation {
-  readonly kind: "ksym" | "kfunc";
+  readonly kind: "ksym" | "kfunc" | "undefined";
   /** Key in {@link ObjectSpec.externs}. */
   readonly name: string;
 }
