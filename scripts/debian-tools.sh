@@ -10,6 +10,7 @@
 #   libbpf    libbpf 1.7 (at least 1.5), static and shared, with headers; `libbpf-cc` compiles against it
 #   go        Go with github.com/cilium/ebpf and what it imports; builds offline
 #   pahole    pahole
+#   objects   packages whose programs have BPF objects inside: nothing to start, but to be read by tests
 #
 # BIN in the cache directory holds a start script for each program. It runs the program through the dynamic loader and
 # the libraries of its own tree, because the programs need a newer C library than an older Debian has; paths on this
@@ -40,11 +41,11 @@ note() { echo "debian-tools: $*" >&2; }
 groups=() refresh=
 for word in "$@"; do
   case $word in
-    llvm | bpftool | libbpf | go | pahole) groups+=("$word") ;;
+    llvm | bpftool | libbpf | go | pahole | objects) groups+=("$word") ;;
     --refresh) refresh=1 ;;
     --path) echo "$cache"; exit 0 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    *) die "unknown group $word (llvm bpftool libbpf go pahole)" ;;
+    *) die "unknown group $word (llvm bpftool libbpf go pahole objects)" ;;
   esac
 done
 [ ${#groups[@]} -gt 0 ] || groups=(llvm bpftool libbpf)
@@ -63,6 +64,7 @@ candidates() {
     libbpf) printf '%s libbpf-dev libelf-dev zlib1g-dev libzstd-dev libc6-dev linux-libc-dev\n' sid trixie ;;
     go) printf '%s golang-go golang-github-cilium-ebpf-dev\n' sid trixie ;;
     pahole) printf '%s pahole\n' sid trixie ;;
+    objects) printf '%s libbpf-tools xdp-tools xdp-tests libxdp1 libxdp-dev bpftune libbpftune0 systemd linux-perf rtla bpfilter libbpfilter0 ir-keytable udev-hid-bpf opensnitch-ebpf-modules\n' sid ;;
   esac
 }
 
@@ -105,7 +107,10 @@ fetch() { # GROUP: leaves trees/GROUP
     apt_options "$suite"
     update "$suite"
     # shellcheck disable=SC2086
-    if line=$(apt-get "${apt[@]}" -s install $packages 2>/dev/null); then
+    if [ "$group" = objects ]; then # without what they depend on
+      closure=$(apt-cache "${apt[@]}" show --no-all-versions $packages 2>/dev/null |
+        sed -nE '/^Package: /{s///;h};/^Version: /{s//=/;H;x;s/\n//p}')
+    elif line=$(apt-get "${apt[@]}" -s install $packages 2>/dev/null); then
       closure=$(sed -nE 's/^Inst ([^ ]+) \(([^ ]+) .*/\1 \2/p' <<<"$line" |
         while read -r name version; do [[ $name =~ $unneeded ]] || echo "$name=$version"; done)
     fi
@@ -154,6 +159,7 @@ through_loader() { # PROGRAM NAME: the command that starts it, quoted for sh
 }
 
 make_starts() { # GROUP
+  [ "$1" != objects ] || return 0
   local tree=$cache/trees/$1 program name
   loader=$(find "$tree/usr/lib" "$tree/usr/lib64" -maxdepth 2 -name 'ld-linux*.so.*' | head -1)
   libraries=$(dirname "$(find "$tree/usr/lib" -maxdepth 2 -name 'libc.so.6' | head -1)")
@@ -209,6 +215,7 @@ for group in "${groups[@]}"; do
     libbpf) sed -n 's/^libbpf-dev \([0-9]*:\)*\([0-9.]*\).*/libbpf \2/p' "$cache/trees/libbpf/packages" ;;
     go) "$cache/bin/go" version | cut -d' ' -f3 | sed 's/^go/go /'
       sed -n 's/^golang-github-cilium-ebpf-dev \([0-9]*:\)*\([0-9.]*\).*/cilium-ebpf \2/p' "$cache/trees/go/packages" ;;
+    objects) echo "objects $(grep -vc "^suite " "$cache/trees/objects/packages") packages" ;;
     pahole) echo "pahole $("$cache/bin/pahole" --version | tr -d v)" ;;
   esac
 done

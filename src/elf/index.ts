@@ -13,6 +13,7 @@ export {
   SymbolType,
   SymbolVisibility,
 } from "./constants.ts";
+export { functionInfos, lineInfos, type ProgramCode } from "./object/info.ts";
 export { type ParseObjectOptions, parseObject } from "./object/parse.ts";
 export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";
 export type * from "./object/spec.ts";

@@ -8,7 +8,7 @@ import {
   layout,
   withMeta,
 } from "../../asm/index.ts";
-import type { CoreRelo, TypeId } from "../../btf/index.ts";
+import { coreRelocation, type TypeId } from "../../btf/index.ts";
 import { BpfError, BtfError } from "../../errors.ts";
 import { SectionType, SymbolBinding, SymbolType } from "../constants.ts";
 import { elfError, sectionPath } from "../errors.ts";
@@ -198,10 +198,6 @@ function addExt(file: ObjectFile, code: Code): void {
       found.instructions[index] = withMeta(insn, { relocation: coreRelocation(record) });
     }
   }
-}
-
-function coreRelocation({ kind, type, access }: CoreRelo): InstructionRelocation {
-  return { kind: "core", relocation: { kind, type, access } };
 }
 
 function extError(code: CodeSection, what: string, message: string): BtfError {

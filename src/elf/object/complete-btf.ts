@@ -20,8 +20,8 @@ const DUMMY = "dummy_ksym";
  * tell; and some of what they write no kernel takes.
  *
  * - Sections of variables get their size, and variables their place, in ascending order.
- * - Functions that are hidden from other files, and no programs, become static: the verifier checks them where they are
- *   called.
+ * - Variables and functions that are hidden from other files, programs excepted, become static: the verifier checks
+ *   such a function where it is called.
  * - Variables taken from the kernel become ordinary ones: those of `.kconfig` have their place in its map, those of
  *   `.ksyms` are integers, whatever they were declared as.
  * - Functions taken from the kernel become global, their parameters get names, and in `.ksyms` a variable stands for
@@ -51,6 +51,7 @@ export function completeBtf(
         const variable = btf.typeById(entry.type);
         const symbol =
           variable.kind === "var" && variable.linkage !== "static" ? symbols?.get(variable.name) : undefined;
+        if (symbol !== undefined && isHidden(symbol)) patch.setLinkage(entry.type, LINKAGE_STATIC);
         return {
           type: entry.type,
           offset: symbol === undefined ? entry.offset : Number(symbol.value),
@@ -68,16 +69,17 @@ export function completeBtf(
   for (const symbol of file.symbols) {
     if (isExtern(symbol)) {
       if (externs[symbol.name]?.kind === "kfunc") completeKfunc(patch, symbol.name);
-    } else if (isHiddenFunction(symbol) && !isProgram(symbol)) {
+    } else if (symbol.type === SymbolType.func && isHidden(symbol) && !isProgram(symbol)) {
       for (const id of btf.idsByName(symbol.name, "func")) patch.setLinkage(id, LINKAGE_STATIC);
     }
   }
   return patch.finish();
 }
 
-function isHiddenFunction(symbol: ElfSymbol): boolean {
-  if (symbol.type !== SymbolType.func || symbol.binding === SymbolBinding.local) return false;
-  return symbol.visibility === SymbolVisibility.hidden || symbol.visibility === SymbolVisibility.internal;
+/** Whether a symbol is kept from other files, although it is not local. */
+function isHidden({ binding, visibility }: ElfSymbol): boolean {
+  if (binding === SymbolBinding.local) return false;
+  return visibility === SymbolVisibility.hidden || visibility === SymbolVisibility.internal;
 }
 
 function requireSection(file: ObjectFile, name: string): ElfSection {

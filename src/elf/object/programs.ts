@@ -16,10 +16,7 @@ const MAX_INSTRUCTIONS = 2 ** 22;
 
 const EXCEPTION_CALLBACK = "exception_callback:";
 
-/**
- * Whether a function is a program of its own: one that other files see, in another section than `.text`; or the only
- * function there is.
- */
+/** Whether a function may be a program of its own: one that other files see, in another section than `.text`. */
 export function isProgram(file: ObjectFile, symbol: ElfSymbol): boolean {
   if (symbol.binding === SymbolBinding.local || typeof symbol.section !== "number") return false;
   return file.elf.sections[symbol.section]?.name !== ".text";
@@ -46,7 +43,7 @@ export function readPrograms(
   for (const func of all) {
     const { section } = func.code;
     const match = matchSection(section.name, rules);
-    if (section.name === ".text" ? all.length > 1 : isLibrary(func, match.rule)) continue;
+    if (section.name === ".text" || isLibrary(func, match.rule)) continue;
     if (func.symbol.binding === SymbolBinding.local) {
       throw elfError(
         "ERR_ELF_INVALID",
@@ -71,7 +68,7 @@ export function readPrograms(
     }
     programs[func.name] = {
       name: func.name,
-      sectionName: section.name,
+      sectionName: match.name,
       sectionRule: match.rule?.name ?? "",
       type: match.rule?.type ?? "unspec",
       attachType: match.rule?.attachType,

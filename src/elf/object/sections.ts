@@ -155,6 +155,8 @@ export const SECTION_RULES: readonly SectionRule[] = /* @__PURE__ */ (() => [
 
 /** The name of a program's section, taken apart. */
 export interface SectionMatch {
+  /** The name without a leading `?`. */
+  readonly name: string;
   /** The rule it follows; `undefined` when there is none. */
   readonly rule: SectionRule | undefined;
   /** What follows the first `/` behind the rule's name; `undefined` when nothing does. */
@@ -183,13 +185,13 @@ export function matchSection(sectionName: string, rules: readonly SectionRule[] 
   for (const list of [rules, SECTION_RULES]) {
     for (const rule of list) {
       if (!name.startsWith(rule.name)) continue;
-      if (name.length === rule.name.length) return { rule, target: undefined, autoload };
+      if (name.length === rule.name.length) return { name, rule, target: undefined, autoload };
       if (rule.target === true && name[rule.name.length] === "/") {
-        return { rule, target: name.slice(rule.name.length + 1), autoload };
+        return { name, rule, target: name.slice(rule.name.length + 1), autoload };
       }
     }
   }
-  return { rule: undefined, target: undefined, autoload };
+  return { name, rule: undefined, target: undefined, autoload };
 }
 
 /**

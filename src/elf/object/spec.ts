@@ -40,7 +40,7 @@ export interface ObjectSpec {
 export interface ObjectProgramSpec {
   /** Name of its function. */
   name: string;
-  /** Name of its section, as written. */
+  /** Name of its section, without the `?` that {@link autoload} tells of. */
   sectionName: string;
   /**
    * The rule that its section follows, such as `kprobe.multi`: which way of attaching is meant. Empty when no rule
