@@ -1,13 +1,6 @@
 // Browser-safe.
 
-import {
-  decode,
-  type Instruction,
-  type InstructionRelocation,
-  type Layout,
-  layout,
-  withMeta,
-} from "../../asm/index.ts";
+import { decode, type Instruction, type Layout, layout, withMeta } from "../../asm/index.ts";
 import { coreRelocation, type TypeId } from "../../btf/index.ts";
 import { BpfError, BtfError } from "../../errors.ts";
 import { SectionType, SymbolBinding, SymbolType } from "../constants.ts";
