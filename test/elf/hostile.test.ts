@@ -12,7 +12,7 @@ import {
   sectionData,
 } from "../../src/elf/index.ts";
 import { ElfError } from "../../src/errors.ts";
-import { rounds } from "../support/harness.ts";
+import { cpuTime, rounds } from "../support/harness.ts";
 import { fixture } from "./build.ts";
 
 const test = suite("elf/hostile");
@@ -87,13 +87,13 @@ test("random changes to a real object give an ElfError or a value, quickly", () 
       if (next(2) === 0) view.setUint8(place, next(256));
       else view.setUint32(place, INTERESTING[next(INTERESTING.length)]!, next(2) === 0);
     }
-    const before = performance.now();
+    const before = cpuTime();
     try {
       refused += readAll(bytes) > 0 ? 1 : 0;
     } catch (error) {
       throw new Error(`seed ${seed}: ${(error as Error).stack}`);
     }
-    slowest = Math.max(slowest, performance.now() - before);
+    slowest = Math.max(slowest, cpuTime() - before);
   }
   assert.ok(slowest < 1000, `the slowest took ${slowest} ms`);
   assert.ok(refused > count / 4, "most changes are found out");

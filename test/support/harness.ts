@@ -158,3 +158,12 @@ export function failOnLeaks(test: Test): void {
 export function rounds(short: number, long: number): number {
   return process.env.RAWBPF_TEST_LONG === "1" ? long : short;
 }
+
+/**
+ * CPU time of this process so far, in milliseconds: for limits that must hold on a busy machine too, where the clock on
+ * the wall says nothing.
+ */
+export function cpuTime(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
