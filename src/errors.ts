@@ -39,7 +39,9 @@ export type BpfErrorCode =
   | "ERR_RING_CORRUPT"
   | "ERR_TRACEFS"
   | "ERR_MAP_SPEC"
-  | "ERR_TYPE_MISMATCH";
+  | "ERR_TYPE_MISMATCH"
+  | "ERR_EXTERN"
+  | "ERR_OBJECT";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

@@ -8,6 +8,7 @@ import { kernelBuffer, toKernel } from "../syscall/call.ts";
 import { errnoName } from "../syscall/errno.ts";
 import { Fd } from "../syscall/fd.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
+import { type ProgramBtf, type ProgramInfo, programInfo, sourceLines } from "./info.ts";
 import { Program } from "./program.ts";
 import { VerifierError } from "./verifier-error.ts";
 
@@ -23,8 +24,28 @@ export interface ProgramSpec {
   readonly license?: string | undefined;
   /** Attach type the program is made for, where its type has several. */
   readonly expectedAttachType?: AttachType | undefined;
+  /** For `struct_ops`: index of the member that it fills, which takes the place of {@link expectedAttachType}. */
+  readonly memberIndex?: number | undefined;
   /** `BPF_F_*` load flags. Default 0. */
   readonly flags?: number | undefined;
+  /** Version that kprobes before Linux 5.0 must name: that of the running kernel. Default 0. */
+  readonly kernelVersion?: number | undefined;
+  /** Types of its functions, and its source lines. */
+  readonly btf?: ProgramBtf | undefined;
+  /** Function or type that it is attached to, in the BTF of the kernel, of {@link attachBtf} or {@link attachProgram}. */
+  readonly attachBtfId?: number | undefined;
+  /** Descriptor of the BTF of a kernel module that has {@link attachBtfId}. */
+  readonly attachBtf?: number | undefined;
+  /** Descriptor of the program that has {@link attachBtfId}. */
+  readonly attachProgram?: number | undefined;
+  /** Descriptors that instructions refer to by index: maps, and BTF of modules with functions that are called. */
+  readonly fdArray?: readonly number[] | undefined;
+  /** Descriptor of a BPF token (Linux 6.9). */
+  readonly token?: number | undefined;
+  /** Number of the interface that runs it, for offloading. */
+  readonly ifindex?: number | undefined;
+  /** Names in the kernel's log what it only knows by number. */
+  readonly explainLog?: ((log: string) => string) | undefined;
 }
 
 /** How to load. */
@@ -39,6 +60,9 @@ const MAX_LOG_SIZE = 2 ** 30 - 1;
 const MAX_AGAIN = 30;
 const BPF_LOG_LEVEL_BRANCHES = 1;
 const BPF_OBJ_NAME_LEN = 16;
+const BPF_F_TOKEN_FD = 0x10000;
+const FUNC_INFO_SIZE = 8;
+const LINE_INFO_SIZE = 16;
 
 /**
  * Loads a program: links and encodes its instructions, and gives them to the verifier.
@@ -60,8 +84,8 @@ export function loadProgram(spec: ProgramSpec, options: LoadProgramOptions = {})
   const backend = backendOf(options);
   const type = ProgType[spec.type];
   if (type === undefined) throw new TypeError(`"${spec.type}" is no program type`);
-  const code = toKernel(encode(link(spec.instructions)));
-  const loader = new Loader(backend, spec, code);
+  const linked = link(spec.instructions);
+  const loader = new Loader(backend, spec, linked);
   const level = options.logLevel ?? 0;
   const first = level === 0 ? loader.load(0, 0) : loader.loadWithLog(level);
   if (first.result >= 0) return loader.finish(first.result, first.log);
@@ -83,20 +107,30 @@ interface Attempt {
 class Loader {
   readonly #backend: SyscallBackend;
   readonly #spec: ProgramSpec;
+  readonly #instructions: readonly Instruction[];
   readonly #code: Uint8Array;
+  readonly #info: ProgramInfo | undefined;
+  readonly #fdArray: Uint8Array | undefined;
   readonly #name: string;
 
-  constructor(backend: SyscallBackend, spec: ProgramSpec, code: Uint8Array) {
+  constructor(backend: SyscallBackend, spec: ProgramSpec, linked: readonly Instruction[]) {
     this.#backend = backend;
     this.#spec = spec;
-    this.#code = code;
+    this.#instructions = linked;
+    this.#code = toKernel(encode(linked));
+    const info = spec.btf && programInfo(linked, spec.btf);
+    this.#info = info && { funcInfo: toKernel(info.funcInfo), lineInfo: toKernel(info.lineInfo) };
+    if (spec.fdArray !== undefined && spec.fdArray.length > 0) {
+      this.#fdArray = toKernel(new Uint8Array(Int32Array.from(spec.fdArray).buffer));
+    }
     this.#name = (spec.name ?? "").replace(/[^A-Za-z0-9_.]/g, "_").slice(0, BPF_OBJ_NAME_LEN - 1);
   }
 
   /** One attempt with a log buffer of `size` bytes; EAGAIN (a signal arrived meanwhile) is tried again, not for ever. */
   load(level: number, size: number): Attempt {
     const log = size === 0 ? undefined : kernelBuffer(size);
-    const attachType = this.#spec.expectedAttachType;
+    const spec = this.#spec;
+    const attachType = spec.expectedAttachType;
     for (let tries = 1; ; tries++) {
       const { result, attr } = rawBpf(
         this.#backend,
@@ -110,9 +144,16 @@ class Loader {
           log_level: level,
           log_size: size,
           log_buf: log,
-          prog_flags: this.#spec.flags ?? 0,
+          kern_version: spec.kernelVersion ?? 0,
+          prog_flags: (spec.flags ?? 0) | (spec.token === undefined ? 0 : BPF_F_TOKEN_FD),
           prog_name: this.#name,
-          expected_attach_type: attachType === undefined ? 0 : AttachType[attachType],
+          prog_ifindex: spec.ifindex ?? 0,
+          expected_attach_type: spec.memberIndex ?? (attachType === undefined ? 0 : AttachType[attachType]),
+          attach_btf_id: spec.attachBtfId ?? 0,
+          attach_prog_fd: spec.attachProgram ?? spec.attachBtf ?? 0,
+          prog_token_fd: spec.token ?? 0,
+          ...(this.#fdArray === undefined ? {} : { fd_array: this.#fdArray }),
+          ...this.#infoAttr(),
         },
         {
           prog_type: this.#spec.type,
@@ -127,6 +168,29 @@ class Loader {
       const text = log === undefined ? "" : decodeUtf8(log.subarray(0, end));
       return { result, log: text, truncated: needed > size && size > 0, needed };
     }
+  }
+
+  #infoAttr(): {
+    prog_btf_fd?: number;
+    func_info?: Uint8Array;
+    func_info_cnt?: number;
+    func_info_rec_size?: number;
+    line_info?: Uint8Array;
+    line_info_cnt?: number;
+    line_info_rec_size?: number;
+  } {
+    const { btf } = this.#spec;
+    if (btf === undefined || this.#info === undefined) return {};
+    const { funcs, lines } = { funcs: this.#info.funcInfo, lines: this.#info.lineInfo };
+    return {
+      prog_btf_fd: btf.fd,
+      ...(funcs.length < FUNC_INFO_SIZE
+        ? {}
+        : { func_info: funcs, func_info_cnt: funcs.length / FUNC_INFO_SIZE, func_info_rec_size: FUNC_INFO_SIZE }),
+      ...(lines.length < LINE_INFO_SIZE
+        ? {}
+        : { line_info: lines, line_info_cnt: lines.length / LINE_INFO_SIZE, line_info_rec_size: LINE_INFO_SIZE }),
+    };
   }
 
   /** Attempts with a log until the whole log fits. */
@@ -147,7 +211,9 @@ class Loader {
   error(attempt: Attempt): BpfError {
     const shown = this.#spec.name ?? this.#spec.type;
     if (attempt.log.trim() !== "") {
-      return new VerifierError(shown, attempt.result, attempt.log, { truncated: attempt.truncated });
+      const log = this.#spec.explainLog?.(attempt.log) ?? attempt.log;
+      const lines = sourceLines(this.#instructions);
+      return new VerifierError(shown, attempt.result, log, { truncated: attempt.truncated, lines });
     }
     return bpfError("BPF_PROG_LOAD", attempt.result, {
       action: `Cannot load program "${shown}"`,

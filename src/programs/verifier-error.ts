@@ -1,5 +1,15 @@
+import type { SourceLine } from "../asm/index.ts";
 import type { BpfErrorOptions } from "../errors.ts";
 import { SyscallError } from "../syscall/errors.ts";
+import { explainVerifierLog } from "./explain.ts";
+
+/** What a {@link VerifierError} is made with. */
+export interface VerifierErrorOptions extends BpfErrorOptions {
+  /** Whether the log is cut. Default `false`. */
+  readonly truncated?: boolean | undefined;
+  /** Source line of the instruction in a slot. */
+  readonly lines?: ((slot: number) => SourceLine | undefined) | undefined;
+}
 
 /** A program the verifier rejected. The message is short; {@link log} is everything the kernel said. */
 export class VerifierError extends SyscallError {
@@ -9,6 +19,10 @@ export class VerifierError extends SyscallError {
   readonly log: string;
   /** Index of the instruction (in 8-byte slots) the verifier stopped at, where the log says. */
   readonly instruction: number | undefined;
+  /** Line of the source that {@link instruction} was made from, where the program has line information. */
+  readonly source: SourceLine | undefined;
+  /** What the message means, and what to do about it, in plain language; `undefined` for messages that are not known. */
+  readonly explanation: string | undefined;
   /** Whether the log is cut: the kernel had more to say than fits the largest buffer it accepts. */
   readonly truncated: boolean;
 
@@ -16,28 +30,28 @@ export class VerifierError extends SyscallError {
    * @param program name of the program
    * @param errno error number of the load
    * @param log the kernel's log
-   * @param options hint, cause, whether the log is cut
+   * @param options hint, cause, whether the log is cut, source lines
    */
-  constructor(
-    program: string,
-    errno: number,
-    log: string,
-    options: BpfErrorOptions & { readonly truncated?: boolean } = {},
-  ) {
+  constructor(program: string, errno: number, log: string, options: VerifierErrorOptions = {}) {
     const summary = summarizeLog(log);
+    const source = summary.instruction === undefined ? undefined : options.lines?.(summary.instruction);
+    const place = source === undefined || source.file === "" ? "" : ` at ${source.file}:${source.line}`;
     super(`Cannot load program "${program}"`, "bpf", errno, {
       ...options,
       command: "BPF_PROG_LOAD",
-      detail: summary.message,
+      detail: `${summary.message}${place}`,
     });
     this.program = program;
     this.log = log;
     this.instruction = summary.instruction;
+    this.source = source;
+    this.explanation = explainVerifierLog(log, summary.message)?.text;
     this.truncated = options.truncated ?? false;
     // `console.log(error)` prints the whole log, on Node, Bun and Deno.
     Object.defineProperty(this, Symbol.for("nodejs.util.inspect.custom"), {
       enumerable: false,
-      value: () => `${this.stack ?? this.message}\n  verifier log:\n${log.trimEnd().replace(/^/gm, "    ")}\n`,
+      value: () =>
+        `${this.stack ?? this.message}\n${this.explanation === undefined ? "" : `  ${this.explanation}\n`}  verifier log:\n${log.trimEnd().replace(/^/gm, "    ")}\n`,
     });
   }
 }
@@ -72,7 +86,7 @@ export function summarizeLog(log: string): LogSummary {
   const left = lines.length - (end - first);
   let instruction: number | undefined;
   for (let i = end - 1; i >= 0 && instruction === undefined; i--) {
-    const match = /^(\d+): \([0-9a-f]{2}\)/.exec(lines[i]!);
+    const match = /^(\d+): (?:\([0-9a-f]{2}\)|<invalid )/.exec(lines[i]!);
     if (match !== null) instruction = Number(match[1]);
   }
   return {

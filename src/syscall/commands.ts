@@ -4,9 +4,11 @@ import {
   mapCreateAttr,
   mapElemAttr,
   objAttr,
+  progBindMapAttr,
   progLoadAttr,
   progTestRunAttr,
   rawTracepointOpenAttr,
+  tokenCreateAttr,
 } from "../kernel-abi/index.ts";
 import type { AttrValues } from "./attr.ts";
 import type { SyscallBackend } from "./backend.ts";
@@ -172,4 +174,40 @@ export function objInfo(object: Fd, size: number): Uint8Array {
   const action = `Cannot get information about ${object.label}`;
   const { attr: after } = bpf(object.backend, "BPF_OBJ_GET_INFO_BY_FD", infoByFdAttr, attr, { action });
   return info.subarray(0, after.readU32(infoByFdAttr.fields.info_len.offset));
+}
+
+/**
+ * `BPF_MAP_FREEZE` (Linux 5.2): user space cannot change the map any more. Programs can, unless it was created with
+ * `BPF_F_RDONLY_PROG`.
+ *
+ * @param map descriptor
+ * @throws SyscallError `EBUSY` while it is mapped for writing or frozen already
+ */
+export function mapFreeze(map: Fd): void {
+  bpf(map.backend, "BPF_MAP_FREEZE", mapElemAttr, { map_fd: map.number }, { action: `Cannot freeze ${map.label}` });
+}
+
+/**
+ * `BPF_PROG_BIND_MAP` (Linux 5.10): the map lives as long as the program, which does not refer to it itself.
+ *
+ * @param program descriptor
+ * @param map descriptor
+ * @throws SyscallError
+ */
+export function progBindMap(program: Fd, map: Fd): void {
+  const attr = { prog_fd: program.number, map_fd: map.number };
+  const action = `Cannot bind ${map.label} to ${program.label}`;
+  bpf(program.backend, "BPF_PROG_BIND_MAP", progBindMapAttr, attr, { action });
+}
+
+/**
+ * `BPF_TOKEN_CREATE` (Linux 6.9): what the mount options of a BPF file system delegate.
+ *
+ * @param bpffs descriptor of the root of the file system
+ * @returns the token's descriptor
+ * @throws SyscallError `EOPNOTSUPP` outside of a user namespace, `ENOENT` when nothing is delegated
+ */
+export function tokenCreate(bpffs: Fd): Fd {
+  const context = { action: `Cannot make a BPF token of ${bpffs.label}`, label: "BPF token" };
+  return bpfFd(bpffs.backend, "BPF_TOKEN_CREATE", tokenCreateAttr, { bpffs_fd: bpffs.number }, context);
 }

@@ -1,6 +1,7 @@
 import { toHex } from "../bytes/index.ts";
 import {
   BpfCommand,
+  btfLoadAttr,
   infoByFdAttr,
   linkCreateAttr,
   MapType,
@@ -8,6 +9,7 @@ import {
   mapElemAttr,
   nameOfValue,
   objAttr,
+  progBindMapAttr,
   progLoadAttr,
   progTestRunAttr,
   rawTracepointOpenAttr,
@@ -41,6 +43,7 @@ export type FakeObject =
   | { readonly kind: "map"; readonly map: FakeMap }
   | { readonly kind: "prog"; readonly name: string; readonly license: string; readonly instructions: Uint8Array }
   | { readonly kind: "link"; readonly program: number; readonly target: string }
+  | { readonly kind: "btf"; readonly bytes: Uint8Array }
   | { readonly kind: "perf_event" | "other" }
   | { readonly kind: "epoll"; readonly interest: Set<number>; readonly ready: Set<number> };
 
@@ -393,6 +396,16 @@ export class FakeKernel {
         const bytes = 8 * request.get(progLoadAttr, "insn_cnt");
         const instructions = request.memory(progLoadAttr, "insns", bytes).slice();
         return this.#add({ kind: "prog", name, license: request.text(progLoadAttr, "license"), instructions });
+      }
+      case "BPF_BTF_LOAD": {
+        const bytes = request.memory(btfLoadAttr, "btf", request.get(btfLoadAttr, "btf_size")).slice();
+        return this.#add({ kind: "btf", bytes });
+      }
+      case "BPF_MAP_FREEZE":
+        return this.#map(request.get(mapElemAttr, "map_fd")) === undefined ? "EBADF" : 0;
+      case "BPF_PROG_BIND_MAP": {
+        if (this.#objects.get(request.get(progBindMapAttr, "prog_fd"))?.kind !== "prog") return "EBADF";
+        return this.#map(request.get(progBindMapAttr, "map_fd")) === undefined ? "EBADF" : 0;
       }
       case "BPF_PROG_TEST_RUN":
         if (this.#objects.get(request.get(progTestRunAttr, "prog_fd"))?.kind !== "prog") return "EBADF";

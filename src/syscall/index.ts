@@ -13,15 +13,18 @@ export {
   linkCreate,
   mapCreate,
   mapDelete,
+  mapFreeze,
   mapLookup,
   mapNextKey,
   mapUpdate,
   objGet,
   objInfo,
   objPin,
+  progBindMap,
   progLoad,
   progTestRun,
   rawTracepointOpen,
+  tokenCreate,
 } from "./commands.ts";
 export { ENOTSUPP, errnoMeaning, errnoName, errnoNumber } from "./errno.ts";
 export { isErrno, SyscallError, type SyscallErrorOptions } from "./errors.ts";
@@ -34,6 +37,7 @@ export {
   type FakeRequest,
 } from "./fake.ts";
 export { Fd } from "./fd.ts";
+export { FEATURES, type Feature, type FeatureName, probeFeature, requireFeature } from "./features.ts";
 export { type CallNeeds, permissionHint, requiredCapabilities } from "./hints.ts";
 export {
   type Capability,
@@ -49,6 +53,7 @@ export {
   possibleCpus,
 } from "./host.ts";
 export { type KernelBtfCache, kernelBtfNames, type LoadKernelBtfOptions, loadKernelBtf } from "./kernel-btf.ts";
+export { type LoadBtfOptions, loadBtf } from "./load-btf.ts";
 export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memory.ts";
 export { kernelString, mountDetached } from "./mount.ts";
 export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";

@@ -1,0 +1,421 @@
+import { type Instruction, link } from "../asm/index.ts";
+import { applyFixups, type Btf, type CoreFixup, computeFixups, coreRelocationsOf } from "../btf/index.ts";
+import { type ObjectMapSpec, type ObjectProgramSpec, type ObjectSpec, parseObject } from "../elf/index.ts";
+import { BpfError, ElfError } from "../errors.ts";
+import { BPF_F_SLEEPABLE } from "../kernel-abi/index.ts";
+import { BpfMap } from "../maps/index.ts";
+import { loadProgram, type Program, type ProgramSpec } from "../programs/index.ts";
+import type { SyscallBackend } from "../syscall/backend.ts";
+import { mapUpdate, progBindMap } from "../syscall/commands.ts";
+import { probeFeature } from "../syscall/features.ts";
+import type { KernelBtfCache } from "../syscall/kernel-btf.ts";
+import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
+import { type BackendOption, backendOf } from "../syscall/select.ts";
+import { findAttachTarget } from "./attach-target.ts";
+import { Cleanup } from "./cleanup.ts";
+import { codecOf } from "./codecs.ts";
+import { during } from "./errors.ts";
+import {
+  applyExterns,
+  externsOf,
+  type ModuleIndices,
+  poisonMissingMaps,
+  type ResolvedExterns,
+  resolveExterns,
+} from "./externs.ts";
+import { replaceMissingHelpers } from "./helpers.ts";
+import { findKernelSymbols } from "./kallsyms.ts";
+import { fillKconfig, kernelVersionCode } from "./kconfig.ts";
+import { KernelTypes } from "./kernel-types.ts";
+import { type LoadedTypes, loadTypes } from "./load-types.ts";
+import { createObjectMap, fillDataMap, type MapContext, type ObjectMap } from "./maps.ts";
+import { kernelProgramName } from "./names.ts";
+import { BpfObject } from "./object.ts";
+import { nameInLog } from "./poison.ts";
+import { Variable, type VariableStore } from "./variable.ts";
+
+/** How an object is loaded. */
+export interface LoadObjectOptions extends BackendOption {
+  /** Name of the object, where bytes are given; the kernel's names of its data maps begin with it. Default empty. */
+  readonly name?: string | undefined;
+  /** Programs to load, by name. Default: all but those whose section begins with `?`. */
+  readonly programs?: readonly string[] | undefined;
+  /**
+   * Maps to use in place of those of the object, by name: another object's, or a pinned one. The object gets descriptors
+   * of its own; closing it leaves these open.
+   */
+  readonly maps?: Readonly<Record<string, ObjectMap>> | undefined;
+  /** First values of variables, by name, as their types have them in TypeScript; those of `const` ones too. */
+  readonly variables?: Readonly<Record<string, unknown>> | undefined;
+  /** Put before the kernel's names of maps and programs. Default none. */
+  readonly namePrefix?: string | undefined;
+  /** Types that CO-RE relocates to. Default: those of the running kernel. */
+  readonly kernelBtf?: Btf | undefined;
+  /** BTF of the kernel that was opened before, to be shared by several objects; filled. */
+  readonly btfCache?: KernelBtfCache | undefined;
+  /** Kernel configuration that goes before the running kernel's: lines such as `CONFIG_HZ=250`. */
+  readonly kconfig?: string | undefined;
+  /** Verifier log wanted on success too, in `program.log`: see `loadProgram`. Default 0: none. */
+  readonly logLevel?: number | undefined;
+  /** Descriptor of a BPF token (Linux 6.9), for maps, types and programs. */
+  readonly token?: number | undefined;
+}
+
+/**
+ * Loads an object file into the kernel: its types, its maps with what is in them, and its programs, relocated for the
+ * running kernel. All or nothing: when a step fails, everything made so far is closed, and the error says which it was.
+ *
+ * @param object bytes of the file as clang makes it, or what `parseObject` made of them, which is not changed
+ * @param options programs, maps, variables, names, log
+ * @returns the loaded object: close it
+ * @throws ElfError, BtfError for the file, and for types that the kernel does not have; VerifierError for a program that
+ *   the verifier rejects; SyscallError for everything else that the kernel refuses; BpfError `ERR_EXTERN` for something
+ *   that the kernel does not have, `ERR_OBJECT` for options that do not fit the object
+ */
+export function loadObject(object: Uint8Array | ObjectSpec, options: LoadObjectOptions = {}): BpfObject {
+  const given = object instanceof Uint8Array ? parseObject(object, { name: options.name }) : object;
+  const cleanup = new Cleanup();
+  try {
+    return new ObjectLoader(given, options, cleanup).load();
+  } catch (error) {
+    cleanup.close();
+    throw error;
+  }
+}
+
+const BPF_MAP_OF_VARIABLES = new Set<ObjectMapSpec["kind"]>(["data", "kconfig"]);
+
+class ObjectLoader {
+  readonly #spec: ObjectSpec;
+  readonly #options: LoadObjectOptions;
+  readonly #cleanup: Cleanup;
+  readonly #backend: SyscallBackend;
+  readonly #kernel: KernelTypes;
+  readonly #warnings: string[];
+  readonly #modules: ModuleIndices = { descriptors: [], indices: new Map() };
+
+  constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup) {
+    // Data of maps is written to; everything else stays as it is.
+    const maps: Record<string, ObjectMapSpec> = Object.create(null);
+    for (const [name, map] of Object.entries(spec.maps)) maps[name] = { ...map };
+    this.#spec = { ...spec, maps };
+    this.#options = options;
+    this.#cleanup = cleanup;
+    this.#backend = backendOf(options);
+    this.#kernel = new KernelTypes(this.#backend, options.btfCache ?? new Map(), cleanup);
+    this.#warnings = [...spec.warnings];
+  }
+
+  load(): BpfObject {
+    const spec = this.#spec;
+    if (spec.littleEndian !== machineIsLittleEndian()) {
+      throw new ElfError(
+        "ERR_UNSUPPORTED_FORMAT",
+        `Cannot load the object: it is ${spec.littleEndian ? "little" : "big"}-endian, this machine is not`,
+        { hint: "Compile it with -target bpf, which takes the machine's byte order" },
+      );
+    }
+    const selected = this.#select();
+    this.#setVariables();
+    const missing = this.#missingMaps();
+    const programs = new Map(selected.map((program) => [program, program.instructions]));
+    this.#relocate(programs);
+    const externs = this.#resolveExterns(programs.values());
+    for (const [program, instructions] of programs) {
+      const resolved = applyExterns(instructions, spec, externs, this.#kernel, this.#modules);
+      programs.set(program, replaceMissingHelpers(poisonMissingMaps(resolved, missing), this.#backend));
+    }
+    const needsTypes = Object.values(spec.maps).some((map) => map.kind === "struct_ops" && map.autocreate);
+    const types = loadTypes(this.#backend, spec, programs.values(), {
+      token: this.#options.token,
+      required: needsTypes,
+      warnings: this.#warnings,
+    });
+    if (types !== undefined) this.#cleanup.add(types.fd);
+    const maps = this.#createMaps(types, missing);
+    const loaded = this.#loadPrograms(programs, maps, types);
+    this.#fillProgramArrays(maps, loaded);
+    this.#bindMaps(maps, loaded);
+    return this.#finish(maps, loaded, types);
+  }
+
+  /** Programs that are to be loaded. */
+  #select(): ObjectProgramSpec[] {
+    const { programs } = this.#spec;
+    const wanted = this.#options.programs;
+    const selected = wanted === undefined ? Object.values(programs).filter(({ autoload }) => autoload) : [];
+    for (const name of wanted ?? []) {
+      const program = programs[name];
+      if (program === undefined) throw unknownName("program", name, programs);
+      selected.push(program);
+    }
+    for (const { name, type, sectionName } of selected) {
+      if (type !== "unspec") continue;
+      throw new BpfError(
+        "ERR_OBJECT",
+        `Cannot load program "${name}": section "${sectionName}" does not say its type`,
+        {
+          hint: "Name the section as SEC() macros do, set its type before loading, or leave it out of the programs",
+        },
+      );
+    }
+    return selected;
+  }
+
+  #setVariables(): void {
+    const { variables, maps, btf } = this.#spec;
+    for (const [name, value] of Object.entries(this.#options.variables ?? {})) {
+      const variable = variables[name];
+      const map = variable && maps[variable.map];
+      if (variable === undefined || map === undefined) throw unknownName("variable", name, variables);
+      const contents = new Uint8Array(Math.max(map.contents.length, variable.offset + variable.size));
+      contents.set(map.contents);
+      const codec = codecOf(btf, variable.type, variable.size);
+      during(`Cannot set variable "${name}"`, () => codec.encodeInto(value, contents, variable.offset));
+      map.contents = contents;
+    }
+  }
+
+  /** Maps that are not created, with their numbers. */
+  #missingMaps(): Map<string, number> {
+    const missing = new Map<string, number>();
+    const globals = probeGlobals(this.#spec, this.#backend);
+    for (const [index, [name, map]] of Object.entries(this.#spec.maps).entries()) {
+      const possible = globals || map.kind !== "data";
+      if (!(map.autocreate && possible) && this.#options.maps?.[name] === undefined) missing.set(name, index);
+    }
+    return missing;
+  }
+
+  /** Adapts programs to the types of the kernel. */
+  #relocate(programs: Map<ObjectProgramSpec, readonly Instruction[]>): void {
+    const { btf } = this.#spec;
+    const relocations = [...programs.values()].flatMap((instructions) => coreRelocationsOf(instructions));
+    if (relocations.length === 0) return;
+    if (btf === undefined) throw new BpfError("ERR_OBJECT", "The object has CO-RE relocations, and no types");
+    const kernel = this.#options.kernelBtf ?? this.#kernel.vmlinux;
+    const modules = this.#options.kernelBtf === undefined ? () => this.#kernel.modules : undefined;
+    // All at once: what is asked of one type by several programs is answered once, from the same layout.
+    const fixups: CoreFixup[] = during("Cannot relocate the programs", () =>
+      computeFixups(relocations, btf, [{ name: "vmlinux", btf: kernel }], { modules }),
+    );
+    for (const [program, instructions] of programs) {
+      const step = `Cannot relocate program "${program.name}"`;
+      programs.set(
+        program,
+        during(step, () => applyFixups(instructions, fixups)),
+      );
+    }
+  }
+
+  #resolveExterns(programs: Iterable<readonly Instruction[]>): ResolvedExterns {
+    const spec = this.#spec;
+    const kconfig = Object.values(spec.externs).filter((extern) => extern.kind === "kconfig");
+    const map = spec.maps[".kconfig"];
+    if (kconfig.length > 0 && map !== undefined) {
+      const contents = new Uint8Array(map.valueSize);
+      fillKconfig(kconfig, contents, spec.littleEndian, {
+        text: this.#options.kconfig,
+        backend: this.#backend,
+        hasSymbol: (name) => findKernelSymbols(new Set([name])).has(name),
+      });
+      map.contents = contents;
+    }
+    const used = new Set<string>();
+    for (const instructions of programs) for (const name of externsOf(instructions)) used.add(name);
+    return resolveExterns(spec, used, this.#kernel);
+  }
+
+  #createMaps(types: LoadedTypes | undefined, missing: ReadonlyMap<string, number>): Record<string, ObjectMap> {
+    const spec = this.#spec;
+    const maps: Record<string, ObjectMap> = Object.create(null);
+    for (const name of Object.keys(this.#options.maps ?? {})) {
+      if (spec.maps[name] === undefined) throw unknownName("map", name, spec.maps);
+    }
+    const context: MapContext = {
+      backend: this.#backend,
+      spec,
+      types,
+      prefix: this.#options.namePrefix ?? "",
+      token: this.#options.token,
+      cleanup: this.#cleanup,
+      warnings: this.#warnings,
+    };
+    for (const [name, map] of Object.entries(spec.maps)) {
+      const replacement = this.#options.maps?.[name];
+      if (replacement !== undefined) maps[name] = this.#replace(map, replacement);
+      else if (!missing.has(name)) {
+        const handle = createObjectMap(map, context);
+        if (BPF_MAP_OF_VARIABLES.has(map.kind)) fillDataMap(map, handle);
+        maps[name] = handle;
+      }
+    }
+    for (const [name, map] of Object.entries(spec.maps)) {
+      if (map.type === "prog_array" || maps[name] === undefined || this.#options.maps?.[name] !== undefined) continue;
+      for (const value of map.values) putDescriptor(maps[name], value.key, maps[value.name]?.fd);
+    }
+    return maps;
+  }
+
+  /** A descriptor of our own for someone else's map. */
+  #replace(map: ObjectMapSpec, replacement: ObjectMap): ObjectMap {
+    const found = replacement.description;
+    const differences = (["type", "keySize", "valueSize"] as const).filter((field) => found[field] !== map[field]);
+    if (differences.length > 0) {
+      const list = differences.map((field) => `${field} ${found[field]}, expected ${map[field]}`).join("; ");
+      throw new BpfError("ERR_OBJECT", `Cannot use another map in place of "${map.name}": it has ${list}`);
+    }
+    const owner = this.#cleanup.add(replacement.owner.duplicate());
+    return new BpfMap(owner, found, replacement.keyCodec, replacement.valueCodec);
+  }
+
+  #loadPrograms(
+    programs: ReadonlyMap<ObjectProgramSpec, readonly Instruction[]>,
+    maps: Readonly<Record<string, ObjectMap>>,
+    types: LoadedTypes | undefined,
+  ): Record<string, Program> {
+    const loaded: Record<string, Program> = Object.create(null);
+    for (const [program, instructions] of programs) {
+      const spec = this.#programSpec(program, instructions, maps, types);
+      const options = { backend: this.#backend, logLevel: this.#options.logLevel };
+      loaded[program.name] = this.#cleanup.add(loadProgram(spec, options));
+    }
+    return loaded;
+  }
+
+  #programSpec(
+    program: ObjectProgramSpec,
+    instructions: readonly Instruction[],
+    maps: Readonly<Record<string, ObjectMap>>,
+    types: LoadedTypes | undefined,
+  ): ProgramSpec {
+    const { name } = program;
+    const linked = during(`Cannot link program "${name}"`, () => link(instructions, { maps }));
+    const target = program.attachBtf ? findAttachTarget(program, this.#kernel) : undefined;
+    const attachType = this.#attachType(program);
+    return {
+      type: program.type,
+      name: probeFeature("prog_name", { backend: this.#backend }) === false ? undefined : this.#nameOf(name),
+      instructions: linked,
+      license: this.#spec.license,
+      expectedAttachType: attachType,
+      flags: program.flags | (program.sleepable ? BPF_F_SLEEPABLE : 0),
+      kernelVersion: this.#spec.version || kernelVersionCode(),
+      attachBtfId: target?.id,
+      attachBtf: target && this.#kernel.descriptor(target.module),
+      fdArray: this.#modules.descriptors,
+      token: this.#options.token,
+      btf:
+        types === undefined || !types.functions
+          ? undefined
+          : { fd: types.fd.number, functions: program.functions, offsetOf: types.offsetOf },
+      explainLog: (log) => nameInLog(log, this.#spec, linked),
+    };
+  }
+
+  #nameOf(name: string): string {
+    return kernelProgramName(name, this.#options.namePrefix ?? "");
+  }
+
+  /** The attach type, or none where the kernel knows none and the program can do without. */
+  #attachType(program: ObjectProgramSpec): ProgramSpec["expectedAttachType"] {
+    const { attachType, attachTypeOptional } = program;
+    if (attachType === undefined || !attachTypeOptional) return attachType;
+    return probeFeature("expected_attach_type", { backend: this.#backend }) === false ? undefined : attachType;
+  }
+
+  #fillProgramArrays(maps: Readonly<Record<string, ObjectMap>>, loaded: Readonly<Record<string, Program>>): void {
+    for (const [name, map] of Object.entries(this.#spec.maps)) {
+      const handle = maps[name];
+      if (map.type !== "prog_array" || handle === undefined || this.#options.maps?.[name] !== undefined) continue;
+      for (const value of map.values) putDescriptor(handle, value.key, loaded[value.name]?.fd);
+    }
+  }
+
+  /** Constants stay with programs that do not refer to them, for tools that read metadata from there. */
+  #bindMaps(maps: Readonly<Record<string, ObjectMap>>, loaded: Readonly<Record<string, Program>>): void {
+    const constant = Object.entries(maps).filter(([name]) => {
+      const map = this.#spec.maps[name]!;
+      return map.kind === "data" && map.frozen;
+    });
+    if (constant.length === 0 || Object.keys(loaded).length === 0) return;
+    if (probeFeature("prog_bind_map", { backend: this.#backend }) === false) return;
+    for (const program of Object.values(loaded)) {
+      for (const [, map] of constant) progBindMap(program.owner, map.owner);
+    }
+  }
+
+  #finish(
+    maps: Record<string, ObjectMap>,
+    programs: Record<string, Program>,
+    types: LoadedTypes | undefined,
+  ): BpfObject {
+    const owned = new Cleanup();
+    for (const map of Object.values(maps)) owned.add(map);
+    for (const program of Object.values(programs)) owned.add(program);
+    const stores = new Map<string, VariableStore>();
+    const variables: Record<string, Variable> = Object.create(null);
+    for (const [name, variable] of Object.entries(this.#spec.variables)) {
+      const map = this.#spec.maps[variable.map]!;
+      const handle = maps[variable.map];
+      if (handle === undefined || map.type === "arena") continue;
+      let store = stores.get(variable.map);
+      if (store === undefined) {
+        store = storeOf(map, handle, this.#backend, owned);
+        stores.set(variable.map, store);
+      }
+      const codec = codecOf(this.#spec.btf, variable.type, variable.size);
+      variables[name] = new Variable(variable, codec, store, map.frozen);
+    }
+    // Maps and programs hold the kernel's types now; nothing else needs the descriptors.
+    this.#cleanup.release();
+    types?.fd.close();
+    this.#kernel.close();
+    return new BpfObject({ spec: this.#spec, maps, programs, variables, warnings: this.#warnings, owned });
+  }
+}
+
+function machineIsLittleEndian(): boolean {
+  return new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+}
+
+function probeGlobals(spec: ObjectSpec, backend: SyscallBackend): boolean {
+  if (!Object.values(spec.maps).some((map) => map.kind === "data")) return true;
+  return probeFeature("global_data", { backend }) !== false;
+}
+
+function unknownName(what: string, name: string, known: Readonly<Record<string, unknown>>): BpfError {
+  const names = Object.keys(known);
+  const list = names.length === 0 ? "none" : names.slice(0, 20).join(", ");
+  return new BpfError("ERR_OBJECT", `The object has no ${what} "${name}"`, { hint: `It has ${list}` });
+}
+
+function putDescriptor(map: ObjectMap, key: number, fd: number | undefined): void {
+  // What was not loaded or created leaves its place empty, as in libbpf.
+  if (fd === undefined) return;
+  mapUpdate(map.owner, words(key), words(fd));
+}
+
+function words(value: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(value).buffer);
+}
+
+function storeOf(map: ObjectMapSpec, handle: ObjectMap, backend: SyscallBackend, owned: Cleanup): VariableStore {
+  let memory: MappedMemory | undefined;
+  let tried = false;
+  const mapped = (): MappedMemory | undefined => {
+    if (tried || handle.closed) return memory;
+    tried = true;
+    if (!map.mmapable || probeFeature("mmapable", { backend }) === false) return undefined;
+    const page = pageSize(backend.architecture);
+    const length = Math.ceil(map.valueSize / page) * page;
+    const access = map.frozen ? "read" : "read-write";
+    try {
+      memory = owned.add(mapMemory(backend, { fd: handle.fd, length, access, label: `map "${map.name}"` }));
+    } catch {
+      // System calls reach it too.
+    }
+    return memory;
+  };
+  return { map: handle, size: map.valueSize, memory: mapped };
+}

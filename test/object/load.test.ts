@@ -1,0 +1,130 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { parseObject } from "../../src/elf/index.ts";
+import type { BpfCommand } from "../../src/kernel-abi/index.ts";
+import { loadObject } from "../../src/object/index.ts";
+import { VerifierError } from "../../src/programs/index.ts";
+import { FakeKernel } from "../../src/syscall/index.ts";
+import { fixture } from "../elf/build.ts";
+import { failOnLeaks, requires } from "../support/harness.ts";
+
+const test = suite("object/load");
+failOnLeaks(test);
+
+const packetCount = fixture("packet-count.el.o");
+
+function thrown(run: () => unknown): Error {
+  try {
+    run();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error("Nothing was thrown");
+}
+
+test("an object is loaded step by step, and closed without a trace", () => {
+  const kernel = new FakeKernel();
+  const object = loadObject(packetCount, { backend: kernel.backend, name: "packets" });
+  assert.equal(Object.keys(object.programs), ["count", "pass", "drop"]);
+  assert.equal(Object.keys(object.maps), [".rodata", ".data", "counts", ".bss", ".rodata.cst32"]);
+  const names = Object.values(object.maps).map(({ name }) => name);
+  assert.equal(names, ["packets.rodata", "packets.data", "counts", "packets.bss", ".rodata.cst32"]);
+  assert.ok(kernel.commands.includes("BPF_BTF_LOAD"));
+  assert.equal(
+    kernel.open.filter((entry) => entry.startsWith("btf")),
+    [],
+    "the descriptor of the types is not kept",
+  );
+  assert.equal(object.warnings, []);
+  object.close();
+  object.close();
+  assert.equal(kernel.open, []);
+});
+
+for (const command of ["BPF_MAP_CREATE", "BPF_MAP_UPDATE_ELEM", "BPF_MAP_FREEZE", "BPF_PROG_LOAD"] as BpfCommand[]) {
+  test(`when any ${command} fails, nothing is left open`, () => {
+    for (let failing = 0; ; failing++) {
+      const kernel = new FakeKernel();
+      let seen = 0;
+      let failed = false;
+      kernel.on(command, () => {
+        if (seen++ < failing) return undefined;
+        failed = true;
+        return "EMFILE";
+      });
+      let error: Error | undefined;
+      try {
+        loadObject(packetCount, { backend: kernel.backend }).close();
+      } catch (caught) {
+        error = caught as Error;
+      }
+      assert.equal(kernel.open, [], `call ${failing}`);
+      if (!failed) {
+        assert.is(error, undefined);
+        assert.ok(failing >= 2, `${failing} calls`);
+        return;
+      }
+      if (error !== undefined) assert.match(error.message, /map "[\w.]+"|program "\w+"/);
+    }
+  });
+}
+
+test("only the programs that are asked for are loaded", () => {
+  const kernel = new FakeKernel();
+  using object = loadObject(packetCount, { backend: kernel.backend, programs: ["drop"] });
+  assert.equal(Object.keys(object.programs), ["drop"]);
+  const error = thrown(() => loadObject(packetCount, { backend: kernel.backend, programs: ["dorp"] }));
+  assert.match(error.message, /^The object has no program "dorp"\nHint: It has count, pass, drop$/);
+  assert.match(thrown(() => object.program("dorp")).message, /Did you mean "drop"/);
+});
+
+test("an object of the other byte order is refused", () => {
+  const kernel = new FakeKernel();
+  const error = thrown(() => loadObject(fixture("packet-count.eb.o"), { backend: kernel.backend }));
+  assert.match(error.message, /^Cannot load the object: it is big-endian, this machine is not/);
+  assert.equal(kernel.commands, []);
+});
+
+test("the specification is left as it was", () => {
+  const kernel = new FakeKernel();
+  const spec = parseObject(packetCount);
+  const before = parseObject(packetCount);
+  loadObject(spec, { backend: kernel.backend, variables: { limit: Uint8Array.of(1, 0, 0, 0) } }).close();
+  assert.equal(spec.maps, before.maps);
+  assert.equal(spec.programs, before.programs);
+});
+
+requires(test, "bpf")("programs run, and variables are seen live", () => {
+  using object = loadObject(packetCount, { name: "packets" });
+  const total = object.variable("total");
+  const before = total.bytes();
+  assert.equal(before, Uint8Array.of(7, 0, 0, 0, 0, 0, 0, 0));
+  object.program("count").run({ data: new Uint8Array(64) });
+  assert.not.equal(total.bytes(), before);
+  assert.is(object.program("pass").run({ data: new Uint8Array(64) }).returnValue, 2);
+  assert.ok(object.variable("limit").constant);
+});
+
+requires(test, "bpf")("constants can be set before loading", () => {
+  const limit = Uint8Array.of(2, 0, 0, 0);
+  using object = loadObject(packetCount, { variables: { limit } });
+  assert.equal(object.variable("limit").bytes(), limit);
+});
+
+requires(
+  test,
+  "bpf",
+  "kernel-btf",
+)("a relocation without an answer is named in the log", () => {
+  const error = thrown(() => loadObject(fixture("core-kernel.el.o"))) as VerifierError;
+  assert.instance(error, VerifierError);
+  assert.match(error.log, /^\d+: <invalid CO-RE relocation>\nfailed to resolve CO-RE relocation <byte_off> /m);
+  assert.match(
+    error.message,
+    /failed to resolve CO-RE relocation <byte_off> \[\d+\] struct task_struct\.brk_randomized/,
+  );
+  assert.match(error.message, / at \.\/core-kernel\.c:\d+/);
+  assert.match(error.explanation ?? "", /is not in this kernel/);
+});
+
+test.run();
