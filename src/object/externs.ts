@@ -40,6 +40,11 @@ export function resolveExterns(
   for (const name of used) {
     const extern: ExternSpec | undefined = spec.externs[name];
     if (extern === undefined || extern.kind === "kconfig") continue;
+    if (extern.kind === "undefined") {
+      throw new BpfError("ERR_EXTERN", `"${name}" is not defined in the object, and its types do not say what it is`, {
+        hint: "Declare it with __ksym or __kconfig if it is the kernel's; link the object that has it if it is not",
+      });
+    }
     if (extern.kind === "kfunc") resolved.set(name, resolveType(extern, "func", types));
     else if (extern.type !== 0) resolved.set(name, resolveType(extern, "var", types));
     else addresses.push(extern);
@@ -93,7 +98,8 @@ export function externsOf(instructions: readonly Instruction[]): Set<string> {
   const names = new Set<string>();
   for (const { meta } of instructions) {
     const relocation = meta?.relocation;
-    if (relocation?.kind === "ksym" || relocation?.kind === "kfunc") names.add(relocation.name as string);
+    const kind = relocation?.kind;
+    if (kind === "ksym" || kind === "kfunc" || kind === "undefined") names.add(relocation!.name as string);
   }
   return names;
 }
