@@ -41,7 +41,9 @@ export type BpfErrorCode =
   | "ERR_MAP_SPEC"
   | "ERR_TYPE_MISMATCH"
   | "ERR_EXTERN"
-  | "ERR_OBJECT";
+  | "ERR_OBJECT"
+  | "ERR_PIN"
+  | "ERR_MAP_INCOMPATIBLE";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

@@ -1,32 +1,49 @@
 import type { Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import { MapType, mapCreateAttr } from "../kernel-abi/index.ts";
-import { bpfFd } from "../syscall/bpf.ts";
+import type { SyscallBackend } from "../syscall/backend.ts";
+import { bpf, bpfError } from "../syscall/bpf.ts";
+import { errnoNumber } from "../syscall/errno.ts";
+import { SyscallError } from "../syscall/errors.ts";
+import { Fd } from "../syscall/fd.ts";
+import { kernelOlderThan } from "../syscall/host.ts";
 import { pageSize } from "../syscall/memory.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
-import { BpfMap, rawCodec } from "./map.ts";
+import { type Descriptor, defaultKey, defaultValue, numberOf, rawCodec, storedCodec, valueCpus } from "./codecs.ts";
+import type { MapDescription } from "./description.ts";
+import { flagBits, MapFlag } from "./flags.ts";
+import { BpfMap } from "./map.ts";
+import { BpfBloomFilter, BpfQueue } from "./queue.ts";
+import { findProblem, type MapShape } from "./rules.ts";
+import type { DefaultInput, DefaultKey, DefaultValue, MapOf, MapSpec } from "./spec.ts";
+import { loadStorageTypes } from "./storage-btf.ts";
+import { isPerCpu, isStorage, mapTypeSince } from "./traits.ts";
 
-/** Blueprint of a map: plain data. */
-export interface MapSpec<K = Uint8Array, V = Uint8Array> {
-  /** Map type, for example `hash`, `array`, `ringbuf`. */
-  readonly type: MapType;
-  /** Name: at most 15 letters, digits, `_` and `.`. */
-  readonly name?: string | undefined;
-  /** Codec of keys, or their size in bytes. Default: 4 bytes for arrays, none for ring buffers. */
-  readonly key?: Codec<K> | number | undefined;
-  /** Codec of values, or their size in bytes. */
-  readonly value?: Codec<V> | number | undefined;
-  /** Most entries; bytes for a ring buffer (a power of two, whole pages). */
-  readonly maxEntries: number;
-  /** `BPF_F_*` flags. Default 0. */
-  readonly flags?: number | undefined;
+/** How to create a map. */
+export interface CreateMapOptions extends BackendOption {
+  /**
+   * `false` leaves it to the kernel to refuse, for a kernel that knows more than this library; what this library knows
+   * is told behind the errno then. Default true.
+   */
+  readonly check?: boolean | undefined;
 }
 
-const BPF_F_NO_PREALLOC = 1;
-const BPF_OBJ_NAME_LEN = 16;
+type AnySpec = MapSpec<unknown, unknown, unknown>;
+type AnyCodec = Codec<unknown, never>;
+
+/** A blueprint with all defaults filled in. @internal */
+export interface ResolvedSpec {
+  readonly description: MapDescription & { readonly type: MapType };
+  readonly keyCodec: AnyCodec;
+  /** Of the values of all CPUs together, in per-CPU maps. */
+  readonly valueCodec: AnyCodec;
+}
 
 /**
  * Creates a map. What the kernel would refuse with a bare EINVAL is checked before, and explained.
+ *
+ * Keys and values are what the codecs say; without them they are bytes, save where the type of the map says more:
+ * keys of arrays are numbers, values of a `prog_array` are written as programs and read as their ids.
  *
  * @param spec blueprint
  * @param options shim
@@ -38,96 +55,196 @@ const BPF_OBJ_NAME_LEN = 16;
  * counts.set(1, 10n);
  * counts.get(1); // 10n
  * ```
+ * @example A value for each CPU, and a map of maps
+ * ```ts
+ * using hits = createMap({ type: "percpu_array", value: u64, maxEntries: 1 });
+ * const total = hits.get(0)!.reduce((sum, value) => sum + value, 0n);
+ * total; // 0n
+ * using tables = createMap({ type: "array_of_maps", maxEntries: 4, inner: { type: "hash", key: 4, value: 8, maxEntries: 16 } });
+ * using table = createMap({ type: "hash", key: u32, value: u64, maxEntries: 16 });
+ * tables.set(0, table);
+ * tables.get(0) === table.info().id; // true
+ * ```
  */
-export function createMap<K = Uint8Array, V = Uint8Array>(
-  spec: MapSpec<K, V>,
-  options: BackendOption = {},
-): BpfMap<K, V> {
+export function createMap<
+  const T extends MapType,
+  K = DefaultKey<T>,
+  V = DefaultValue<T>,
+  I = [V] extends [DefaultValue<T>] ? DefaultInput<T> : V,
+>(spec: MapSpec<K, V, I> & { readonly type: T }, options: CreateMapOptions = {}): MapOf<T, K, V, I> {
   const backend = backendOf(options);
-  const keySize = sizeOf(spec.key, spec.type.endsWith("array") ? 4 : 0);
-  const valueSize = sizeOf(spec.value, 0);
-  const name = spec.name ?? "";
-  const problem = findProblem(spec, keySize, valueSize, pageSize(backend.architecture));
-  const label = name === "" ? `${spec.type} map` : `map "${name}"`;
-  if (problem !== undefined) throw new BpfError("ERR_MAP_SPEC", `Cannot create ${label}: ${problem}`);
-  const owner = bpfFd(
-    backend,
-    "BPF_MAP_CREATE",
-    mapCreateAttr,
-    {
-      map_type: MapType[spec.type],
+  const any = spec as unknown as AnySpec;
+  const resolved = resolveSpec(any);
+  const { description } = resolved;
+  const owner = createDescriptor(backend, any, description, options);
+  const map = openHandle(owner, resolved);
+  try {
+    if (any.contents !== undefined) map.setMany(any.contents);
+    if (any.freeze === true) map.freeze();
+  } catch (error) {
+    map.close();
+    throw error;
+  }
+  return map as unknown as MapOf<T, K, V, I>;
+}
+
+/**
+ * Makes the handle that fits a type.
+ *
+ * @internal
+ */
+export function openHandle(owner: Fd, resolved: ResolvedSpec): BpfMap<unknown, unknown> {
+  const { description, keyCodec, valueCodec } = resolved;
+  const key = keyCodec as unknown as Codec<unknown>;
+  const value = valueCodec as unknown as Codec<unknown>;
+  try {
+    switch (description.type) {
+      case "queue":
+      case "stack":
+        return new BpfQueue(owner, description, value) as unknown as BpfMap<unknown, unknown>;
+      case "bloom_filter":
+        return new BpfBloomFilter(owner, description, value) as unknown as BpfMap<unknown, unknown>;
+      default:
+        return new BpfMap(owner, description, key, value);
+    }
+  } catch (error) {
+    owner.close();
+    throw error;
+  }
+}
+
+/** How a map is called in messages. @internal */
+export function labelOf(type: string, name: string): string {
+  return name === "" ? `${type} map` : `map "${name}"`;
+}
+
+/**
+ * Fills the defaults of a blueprint in.
+ *
+ * @internal
+ */
+export function resolveSpec(spec: AnySpec): ResolvedSpec {
+  const { type } = spec;
+  const flags = flagBits(spec.flags) | (spec.numaNode === undefined ? 0 : MapFlag.numa_node);
+  const withToken = flags | (spec.token === undefined ? 0 : MapFlag.token_fd);
+  const key = codecOf(spec.key, (size) => defaultKey(type, size));
+  const value = codecOf(spec.value, (size) => defaultValue(type, size, flags));
+  return {
+    description: {
+      type,
+      name: spec.name ?? "",
+      keySize: key.size,
+      valueSize: value.size,
+      maxEntries: spec.maxEntries ?? defaultEntries(type),
+      flags: withToken,
+      mapExtra: spec.mapExtra ?? 0n,
+    },
+    keyCodec: key,
+    // Wrong sizes are told later, with the rest of what is wrong.
+    valueCodec: isPerCpu(type) ? storedCodec(type, value) : value,
+  };
+}
+
+function codecOf(
+  given: Codec<unknown> | number | undefined,
+  byDefault: (size: number | undefined) => AnyCodec | undefined,
+): AnyCodec {
+  if (typeof given === "object") return given;
+  return byDefault(given) ?? (rawCodec(given ?? 0) as unknown as AnyCodec);
+}
+
+function defaultEntries(type: MapType): number {
+  if (type === "perf_event_array") return Math.max(...valueCpus()) + 1;
+  return type === "struct_ops" ? 1 : 0;
+}
+
+function isSpec(inner: NonNullable<AnySpec["inner"]>): inner is AnySpec {
+  return typeof inner === "object" && "type" in inner && !("fd" in inner);
+}
+
+function createDescriptor(
+  backend: SyscallBackend,
+  spec: AnySpec,
+  description: ResolvedSpec["description"],
+  options: CreateMapOptions,
+): Fd {
+  const { type, name, keySize, valueSize, maxEntries, flags, mapExtra } = description;
+  const label = labelOf(type, name);
+  const shape: MapShape = {
+    ...description,
+    inner: spec.inner !== undefined,
+    btf: spec.btf !== undefined || isStorage(type),
+    vmlinuxType: spec.vmlinuxValueTypeId !== undefined,
+  };
+  const problem = findProblem(shape, pageSize(backend.architecture)) ?? hashProblem(spec.exclusiveProgram);
+  if (problem !== undefined && (options.check !== false || MapType[type] === undefined)) {
+    throw new BpfError("ERR_MAP_SPEC", `Cannot create ${label}: ${problem}`);
+  }
+  const made: { close(): void }[] = [];
+  try {
+    let inner = 0;
+    if (spec.inner !== undefined) {
+      if (isSpec(spec.inner)) {
+        const template = createMap(spec.inner as MapSpec, { ...options, backend }) as unknown as BpfMap;
+        made.push(template);
+        inner = template.fd;
+      } else inner = numberOf(spec.inner as Descriptor);
+    }
+    let { btf } = spec;
+    if (btf === undefined && isStorage(type)) {
+      const types = loadStorageTypes(backend, valueSize);
+      made.push(types.owner);
+      btf = { fd: types.owner.number, keyTypeId: types.keyTypeId, valueTypeId: types.valueTypeId };
+    }
+    const context = { action: `Cannot create ${label}`, mapType: type, trace: { map_type: type } };
+    const attr = {
+      map_type: MapType[type],
       key_size: keySize,
       value_size: valueSize,
-      max_entries: spec.maxEntries,
-      map_flags: spec.flags ?? 0,
+      max_entries: maxEntries,
+      map_flags: flags,
+      inner_map_fd: inner,
+      numa_node: spec.numaNode ?? 0,
       map_name: name,
-    },
-    { action: `Cannot create ${label}`, label, mapType: spec.type, trace: { map_type: spec.type } },
-  );
-  const description = {
-    type: spec.type,
-    name,
-    keySize,
-    valueSize,
-    maxEntries: spec.maxEntries,
-    flags: spec.flags ?? 0,
-  };
-  return new BpfMap(owner, description, codecOf(spec.key, keySize), codecOf(spec.value, valueSize));
+      map_ifindex: spec.ifindex ?? 0,
+      btf_fd: btf === undefined ? 0 : numberOf(btf.fd),
+      btf_key_type_id: btf?.keyTypeId ?? 0,
+      btf_value_type_id: btf?.valueTypeId ?? 0,
+      btf_vmlinux_value_type_id: spec.vmlinuxValueTypeId ?? 0,
+      map_extra: mapExtra,
+      value_type_btf_obj_fd: spec.valueTypeBtf === undefined ? 0 : numberOf(spec.valueTypeBtf),
+      map_token_fd: spec.token === undefined ? 0 : numberOf(spec.token),
+      excl_prog_hash: spec.exclusiveProgram,
+      excl_prog_hash_size: spec.exclusiveProgram?.length ?? 0,
+    };
+    try {
+      const { result } = bpf(backend, "BPF_MAP_CREATE", mapCreateAttr, attr, context);
+      return new Fd(backend, result, label);
+    } catch (error) {
+      const detail = error instanceof SyscallError ? (problem ?? refusal(description, error.code)) : undefined;
+      if (detail === undefined) throw error;
+      throw bpfError("BPF_MAP_CREATE", errnoNumber((error as SyscallError).code), { ...context, detail });
+    }
+  } finally {
+    for (const one of made) one.close();
+  }
 }
 
-function sizeOf(codec: Codec<never> | Codec<unknown> | number | undefined, otherwise: number): number {
-  return codec === undefined ? otherwise : typeof codec === "number" ? codec : codec.size;
+const SHA256_BYTES = 32;
+
+function hashProblem(hash: Uint8Array | undefined): string | undefined {
+  if (hash === undefined || hash.length === SHA256_BYTES) return undefined;
+  return `the hash of its program has ${SHA256_BYTES} bytes, not ${hash.length}`;
 }
 
-function codecOf<T>(codec: Codec<T> | number | undefined, size: number): Codec<T> {
-  // Without a codec T is Uint8Array: the type parameters' defaults say so.
-  return typeof codec === "object" ? codec : (rawCodec(size) as unknown as Codec<T>);
-}
-
-function findProblem(
-  spec: MapSpec<never, never> | MapSpec<unknown, unknown>,
-  keySize: number,
-  valueSize: number,
-  page: number,
-): string | undefined {
-  const { type, maxEntries } = spec;
-  const name = spec.name ?? "";
-  if (MapType[type] === undefined) return `there is no map type "${type}"`;
-  if (!/^[A-Za-z0-9_.]*$/.test(name)) return `its name has characters other than letters, digits, "_" and "."`;
-  if (name.length >= BPF_OBJ_NAME_LEN) return `its name is longer than ${BPF_OBJ_NAME_LEN - 1} characters`;
-  if (!(Number.isInteger(maxEntries) && maxEntries >= 0 && maxEntries <= 0xffffffff)) {
-    return `max entries must be a 32-bit number, not ${maxEntries}`;
+/** What an errno of `BPF_MAP_CREATE` means for a blueprint in which nothing is wrong as far as this library knows. */
+function refusal(map: MapDescription & { readonly type: MapType }, code: string): string | undefined {
+  if (code === "EINVAL" || code === "ENOTSUPP") {
+    const since = mapTypeSince(map.type);
+    if (since === undefined) return `this kernel may not know the map type ${map.type}`;
+    const [major = 0, minor = 0] = since.split(".").map(Number);
+    return kernelOlderThan(major, minor) ? `the map type ${map.type} needs Linux ${since}` : undefined;
   }
-  const powerOfTwoPages = maxEntries > 0 && maxEntries % page === 0 && (maxEntries & (maxEntries - 1)) === 0;
-  switch (type) {
-    case "ringbuf":
-    case "user_ringbuf":
-      if (keySize !== 0 || valueSize !== 0) return "a ring buffer has neither keys nor values";
-      if (!powerOfTwoPages)
-        return `its size must be a power of two and whole pages of ${page} bytes, not ${maxEntries}`;
-      return undefined;
-    case "hash":
-    case "percpu_hash":
-    case "lru_hash":
-    case "lru_percpu_hash":
-      if (keySize === 0) return "a hash needs keys of at least 1 byte";
-      if (valueSize === 0) return "a hash needs values of at least 1 byte";
-      break;
-    case "array":
-    case "percpu_array":
-    case "prog_array":
-    case "perf_event_array":
-      if (keySize !== 4) return `the keys of an array are indexes of 4 bytes, not ${keySize}`;
-      if (valueSize === 0 && type.startsWith("perc")) return "an array needs values of at least 1 byte";
-      break;
-    case "lpm_trie":
-      if (((spec.flags ?? 0) & BPF_F_NO_PREALLOC) === 0) return "an LPM trie needs the flag BPF_F_NO_PREALLOC";
-      break;
-    default:
-      break;
-  }
-  if (maxEntries === 0 && type !== "perf_event_array" && !type.endsWith("_storage") && type !== "struct_ops") {
-    return "max entries may not be 0";
-  }
-  return undefined;
+  if (code !== "E2BIG") return undefined;
+  return `${map.maxEntries} entries with values of ${map.valueSize} bytes are too large for this kernel`;
 }

@@ -4,17 +4,58 @@ export {
   type Codec,
   cstring,
   type Decoded,
+  type Encodable,
   i8,
   i16,
   i32,
   i64,
+  ipv4,
+  ipv4Prefix,
+  ipv6,
+  ipv6Prefix,
   type StructCodec,
+  type StructOptions,
+  safeI64,
+  safeU64,
   struct,
   u8,
   u16,
   u32,
   u64,
 } from "../bytes/index.ts";
-export { createMap, type MapSpec } from "./create.ts";
-export { BpfMap, type MapDescription, type UpdateFlag } from "./map.ts";
+export type { Batch, BatchOptions } from "./batch.ts";
+export {
+  type BuildIdFrame,
+  buildIdStack,
+  type CpuInput,
+  type CpuTarget,
+  cpuTarget,
+  type Descriptor,
+  type DeviceInput,
+  type DeviceTarget,
+  deviceTarget,
+  handle,
+  perCpu,
+  socketHandle,
+  stackTrace,
+  valueCpus,
+} from "./codecs.ts";
+export { type MapDifference, MapIncompatibleError, mapDifferences } from "./compatible.ts";
+export { type CreateMapOptions, createMap } from "./create.ts";
+export type { MapDescription, MapInfo } from "./description.ts";
+export { flagNames, MapFlag } from "./flags.ts";
+export { BpfMap, type SetManyOptions, type UpdateFlag } from "./map.ts";
+export { mapFromFd, mapIds, type OpenMapOptions, openMapById, openOrCreatePinnedMap, openPinnedMap } from "./open.ts";
+export { checkPinName, checkPinPath, pinObject, unpin } from "./pin.ts";
+export { BpfBloomFilter, BpfQueue } from "./queue.ts";
 export { openRingBuffer, type RecordCallback, type RecordsOptions, RingBuffer } from "./ringbuf.ts";
+export type { DefaultInput, DefaultKey, DefaultValue, MapBtf, MapOf, MapSpec } from "./spec.ts";
+export {
+  type HandleMapType,
+  type IndexedMapType,
+  isPerCpu,
+  mapTypeSince,
+  type PerCpuMapType,
+  type SocketMapType,
+  type StorageMapType,
+} from "./traits.ts";
