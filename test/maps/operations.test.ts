@@ -628,7 +628,7 @@ for (const batches of [true, false]) {
       });
       try {
         await new Promise((resolve) => child.stdout!.once("data", resolve));
-        for (let round = 0; round < rounds(5, 50); round++) {
+        for (let round = 0; round < rounds(2, 50); round++) {
           let even = 0;
           let all = 0;
           const seen = new Set<number>();
