@@ -270,3 +270,11 @@ export function defaultValue(type: string, size: number | undefined, flags: numb
 export function storedCodec(type: string, value: AnyCodec): AnyCodec {
   return isPerCpu(type) ? (perCpu(value, valueCpus().length) as AnyCodec) : value;
 }
+
+/**
+ * Bytes that the kernel reads and writes for a key: the value, or the values of all possible CPUs, each in a place
+ * whose size is a multiple of 8.
+ */
+export function storedSize({ type, valueSize }: { readonly type: string; readonly valueSize: number }): number {
+  return isPerCpu(type) ? Math.ceil(valueSize / 8) * 8 * valueCpus().length : valueSize;
+}

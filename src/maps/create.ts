@@ -17,7 +17,7 @@ import { BpfBloomFilter, BpfQueue } from "./queue.ts";
 import { findProblem, type MapShape } from "./rules.ts";
 import type { DefaultInput, DefaultKey, DefaultValue, MapOf, MapSpec } from "./spec.ts";
 import { loadStorageTypes } from "./storage-btf.ts";
-import { isPerCpu, isStorage, mapTypeSince } from "./traits.ts";
+import { isStorage, mapTypeSince } from "./traits.ts";
 
 /** How to create a map. */
 export interface CreateMapOptions extends BackendOption {
@@ -33,7 +33,7 @@ type AnyCodec = Codec<unknown, never>;
 
 /** A blueprint with all defaults filled in. @internal */
 export interface ResolvedSpec {
-  readonly description: MapDescription & { readonly type: MapType };
+  readonly description: MapDescription;
   readonly keyCodec: AnyCodec;
   /** Of the values of all CPUs together, in per-CPU maps. */
   readonly valueCodec: AnyCodec;
@@ -75,7 +75,7 @@ export function createMap<
   const backend = backendOf(options);
   const any = spec as unknown as AnySpec;
   const resolved = resolveSpec(any);
-  const { description } = resolved;
+  const description = { ...resolved.description, type: spec.type };
   const owner = createDescriptor(backend, any, description, options);
   const map = openHandle(owner, resolved);
   try {
@@ -113,6 +113,44 @@ export function openHandle(owner: Fd, resolved: ResolvedSpec): BpfMap<unknown, u
   }
 }
 
+/**
+ * Makes the handle of a map that was created by other means, such as from an object file.
+ *
+ * @param owner its descriptor; the handle's from now on
+ * @param description what it was created as
+ * @param key codec of keys; default: what the type says, else bytes
+ * @param value codec of values, in per-CPU maps of one CPU's value; default: what the type says, else bytes
+ * @throws BpfError `ERR_TYPE_MISMATCH` when a codec has another size than the map says; `owner` is closed then
+ */
+export function bindMap(
+  owner: Fd,
+  description: MapDescription,
+  key?: Codec<unknown>,
+  value?: Codec<unknown>,
+): BpfMap<unknown, unknown> {
+  const { type, keySize, valueSize, flags } = description;
+  const keyCodec = key ?? defaultKey(type, keySize) ?? rawCodec(keySize);
+  const valueCodec = value ?? defaultValue(type, valueSize, flags) ?? rawCodec(valueSize);
+  try {
+    for (const [what, codec, size] of [
+      ["keys", keyCodec, keySize],
+      ["values", valueCodec, valueSize],
+    ] as const) {
+      if (codec.size === size) continue;
+      const text = `Cannot use ${labelOf(type, description.name)}: its ${what} have ${size} bytes, the codec ${codec.size}`;
+      throw new BpfError("ERR_TYPE_MISMATCH", text);
+    }
+    return openHandle(owner, {
+      description,
+      keyCodec: keyCodec as AnyCodec,
+      valueCodec: storedCodec(type, valueCodec as AnyCodec),
+    });
+  } catch (error) {
+    owner.close();
+    throw error;
+  }
+}
+
 /** How a map is called in messages. @internal */
 export function labelOf(type: string, name: string): string {
   return name === "" ? `${type} map` : `map "${name}"`;
@@ -140,8 +178,7 @@ export function resolveSpec(spec: AnySpec): ResolvedSpec {
       mapExtra: spec.mapExtra ?? 0n,
     },
     keyCodec: key,
-    // Wrong sizes are told later, with the rest of what is wrong.
-    valueCodec: isPerCpu(type) ? storedCodec(type, value) : value,
+    valueCodec: storedCodec(type, value),
   };
 }
 
@@ -165,7 +202,7 @@ function isSpec(inner: NonNullable<AnySpec["inner"]>): inner is AnySpec {
 function createDescriptor(
   backend: SyscallBackend,
   spec: AnySpec,
-  description: ResolvedSpec["description"],
+  description: MapDescription & { readonly type: MapType },
   options: CreateMapOptions,
 ): Fd {
   const { type, name, keySize, valueSize, maxEntries, flags, mapExtra } = description;

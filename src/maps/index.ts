@@ -41,7 +41,7 @@ export {
   valueCpus,
 } from "./codecs.ts";
 export { type MapDifference, MapIncompatibleError, mapDifferences } from "./compatible.ts";
-export { type CreateMapOptions, createMap } from "./create.ts";
+export { bindMap, type CreateMapOptions, createMap } from "./create.ts";
 export type { MapDescription, MapInfo } from "./description.ts";
 export { flagNames, MapFlag } from "./flags.ts";
 export { BpfMap, type SetManyOptions, type UpdateFlag } from "./map.ts";

@@ -8,7 +8,7 @@ import type { Fd } from "../syscall/fd.ts";
 import { type Batch, type BatchOptions, BatchReader, type BulkShape } from "./batch.ts";
 import { BulkWriter } from "./bulk-writer.ts";
 import { ElementCalls } from "./calls.ts";
-import { rawCodec } from "./codecs.ts";
+import { rawCodec, storedSize } from "./codecs.ts";
 import { type MapDescription, type MapInfo, readMapInfo } from "./description.ts";
 import { elementDetail, isAbsent } from "./failures.ts";
 import { pinObject, unpin } from "./pin.ts";
@@ -72,8 +72,14 @@ export class BpfMap<K = Uint8Array, V = Uint8Array, I = V> {
     this.description = description;
     this.keyCodec = keyCodec;
     this.valueCodec = valueCodec;
-    // The codec of a per-CPU map spans the values of all CPUs: that is what the kernel writes.
-    this.#valueBytes = valueCodec.size;
+    this.#valueBytes = storedSize(description);
+    // The kernel writes that much without asking: a codec that knows of less room would be the end of the heap.
+    if (valueCodec.size !== this.#valueBytes || keyCodec.size !== description.keySize) {
+      throw new BpfError(
+        "ERR_TYPE_MISMATCH",
+        `The codecs of ${owner.label} do not have the sizes of its keys and values`,
+      );
+    }
     this.#calls = new ElementCalls(owner, description.keySize, this.#valueBytes);
     this.#key = this.#calls.key;
     this.#value = this.#calls.value;

@@ -9,15 +9,13 @@ import { errnoName } from "../syscall/errno.ts";
 import { isErrno, SyscallError } from "../syscall/errors.ts";
 import { Fd } from "../syscall/fd.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
-import { defaultKey, defaultValue, rawCodec, storedCodec } from "./codecs.ts";
 import { MapIncompatibleError, mapDifferences } from "./compatible.ts";
-import { type CreateMapOptions, createMap, labelOf, openHandle, resolveSpec } from "./create.ts";
+import { bindMap, type CreateMapOptions, createMap, labelOf, openHandle, resolveSpec } from "./create.ts";
 import { type MapDescription, readMapInfo } from "./description.ts";
 import { MapFlag } from "./flags.ts";
 import type { BpfMap } from "./map.ts";
 import { openPin } from "./pin.ts";
 import type { DefaultInput, DefaultKey, DefaultValue, MapOf, MapSpec } from "./spec.ts";
-import { isPerCpu } from "./traits.ts";
 
 /** How to see a map that is there already. */
 export interface OpenMapOptions<K = Uint8Array, V = Uint8Array, I = V> extends BackendOption {
@@ -128,24 +126,8 @@ function adopt(owner: Fd, options: AnyOptions): BpfMap<unknown, unknown> {
     if (options.type !== undefined && options.type !== type) {
       throw new BpfError("ERR_TYPE_MISMATCH", `Cannot use ${label} as a ${options.type}: it is a ${type}`);
     }
-    const key = options.key ?? defaultKey(type, keySize) ?? rawCodec(keySize);
-    const value = options.value ?? defaultValue(type, valueSize, flags) ?? rawCodec(valueSize);
-    for (const [what, codec, size] of [
-      ["keys", key, keySize],
-      ["values", value, valueSize],
-    ] as const) {
-      if (codec.size !== size) {
-        throw new BpfError(
-          "ERR_TYPE_MISMATCH",
-          `Cannot use ${label}: its ${what} have ${size} bytes, the codec ${codec.size}`,
-        );
-      }
-    }
-    return openHandle(owner, {
-      description: { type: type as MapType, name, keySize, valueSize, maxEntries, flags, mapExtra },
-      keyCodec: key as Codec<unknown, never>,
-      valueCodec: isPerCpu(type) ? storedCodec(type, value as Codec<unknown, never>) : (value as Codec<unknown, never>),
-    });
+    const description = { type, name, keySize, valueSize, maxEntries, flags, mapExtra };
+    return bindMap(owner, description, options.key, options.value);
   } catch (error) {
     owner.close();
     throw error;
@@ -204,7 +186,7 @@ function openCompatible(
     map.close();
     throw new MapIncompatibleError(`Cannot use the map at ${path}`, differences);
   }
-  return openHandle(map.owner, { ...resolved, description: { ...map.description, type: spec.type } });
+  return openHandle(map.owner, { ...resolved, description: map.description });
 }
 
 /**

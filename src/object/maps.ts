@@ -2,7 +2,7 @@ import type { Codec } from "../bytes/index.ts";
 import type { ObjectMapSpec, ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
 import { BPF_F_MMAPABLE, MapType, mapCreateAttr } from "../kernel-abi/index.ts";
-import { BpfMap } from "../maps/index.ts";
+import { type BpfMap, bindMap } from "../maps/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { bpfFd } from "../syscall/bpf.ts";
 import { mapFreeze, mapUpdate } from "../syscall/commands.ts";
@@ -96,6 +96,7 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
     valueSize: map.valueSize,
     maxEntries: entriesOf(map, pageSize(backend.architecture)),
     flags: flagsOf(map, context),
+    mapExtra: BigInt(map.mapExtra),
   };
   const attr = {
     map_type: MapType[map.type],
@@ -137,7 +138,7 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
     }
     cleanup.add(owner);
     const { key, value } = codecsOf(context.spec.btf, map);
-    return new BpfMap(owner, description, key as Codec<unknown>, value as Codec<unknown>);
+    return bindMap(owner, description, key as Codec<unknown>, value as Codec<unknown>) as ObjectMap;
   } finally {
     inner?.close();
   }
