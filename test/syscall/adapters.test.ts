@@ -50,7 +50,7 @@ async function execute(command: readonly string[], adapter: BackendName): Promis
       };
       child.stdout.on("data", hear);
       child.stderr.on("data", hear);
-      const timer = setTimeout(() => child.kill("SIGKILL"), 120_000);
+      const timer = setTimeout(() => child.kill("SIGKILL"), 240_000);
       child.on("error", reject);
       child.on("close", (code, signal) => {
         clearTimeout(timer);
@@ -72,7 +72,7 @@ function assertPassed(result: Result): void {
   );
   assert.is(result.signal, null, result.output);
   assert.is(result.code, 0, result.output);
-  assert.ok(result.millisecondsToExit < 3000, `exited only ${result.millisecondsToExit} ms after its last word`);
+  assert.ok(result.millisecondsToExit < 6000, `exited only ${result.millisecondsToExit} ms after its last word`);
 }
 
 interface Contestant {
@@ -88,7 +88,7 @@ function commandOf(name: string, path: string): readonly string[] {
 
 /** The arguments that put an adapter through a scenario. */
 function scenarioOf(adapter: BackendName, scenario: string): readonly string[] {
-  const count = adapter === "ffi-napi" ? rounds(1000, 50_000) : rounds(3000, 400_000);
+  const count = adapter === "ffi-napi" ? rounds(1000, 20_000) : rounds(3000, 150_000);
   return [script, adapter, scenario, String(count)];
 }
 
