@@ -51,7 +51,7 @@ export function coreRelocationsOf(instructions: readonly Instruction[]): CoreRel
  * @returns the instruction in its place, without its relocation. Two of them for a poisoned `ld_imm64`: each half is a
  *   call, because the verifier would complain about an unknown opcode in the second before it came to the first
  * @throws BtfError `ERR_CORE_RELOCATION` when the instruction is none that can hold the answer, or does not hold what
- *   it was compiled with; `ERR_CORE_AMBIGUOUS` when candidates disagree about the width of a load or store
+ *   it was compiled with
  */
 export function applyFixup(insn: Instruction, fixup: CoreFixup): Instruction[] {
   if (fixup.poison) return poison(insn, fixup, fixup.reason ?? "not found");
@@ -116,8 +116,7 @@ export function applyFixups(instructions: readonly Instruction[], fixups: readon
       out.push(...applyFixup(insn, fixup));
     } catch (error) {
       if (!(error instanceof BtfError) || error.path !== "") throw error;
-      const code = error.code === "ERR_CORE_AMBIGUOUS" ? "ERR_CORE_AMBIGUOUS" : "ERR_CORE_RELOCATION";
-      throw new BtfError(code, error.message, { path: `instruction[${index}]`, cause: error });
+      throw new BtfError("ERR_CORE_RELOCATION", error.message, { path: `instruction[${index}]`, cause: error });
     }
   }
   return out;
@@ -138,9 +137,8 @@ function checked(fixup: CoreFixup, what: string, found: bigint): bigint {
   if (!fixup.checked || BigInt.asUintN(64, found) === BigInt.asUintN(64, before)) return after;
   // Enumerators of 2^31 and more in an enum without sign: some compilers extend the sign all the same, and BTF from
   // before Linux 6.0 does not tell which enums have one. As the program has it, so it stays.
-  if (relocation.kind === "enumval_value" && before === BigInt.asUintN(32, found) && found < 0n) {
-    return after <= 0xffffffffn ? BigInt.asIntN(32, after) : after;
-  }
+  const extended = before <= 0xffffffffn && found === BigInt.asIntN(32, before);
+  if (relocation.kind === "enumval_value" && extended) return after <= 0xffffffffn ? BigInt.asIntN(32, after) : after;
   throw fail(fixup, `the ${what} is ${found}, expected ${before}`);
 }
 
@@ -154,8 +152,10 @@ function applyToImmediate(insn: Instruction, fixup: CoreFixup): Instruction {
     throw fail(fixup, `opcode 0x${opcode.toString(16)} has no immediate to change`);
   }
   const after = checked(fixup, "immediate", BigInt(imm));
-  // A 64-bit operation extends the sign of its immediate; a 32-bit one cuts it off, so that any 32 bits will do.
-  const most = (opcode & 0x07) === Class.alu ? 0xffffffffn : 0x7fffffffn;
+  // A 64-bit operation extends the sign of its immediate; a 32-bit one cuts it off, so that any 32 bits will do. So
+  // they will for the shifts of fields of more than 8 bytes, which mean nothing and are not read, as in libbpf.
+  const any = (opcode & 0x07) === Class.alu || fixup.relocation.kind.endsWith("shift_u64");
+  const most = any ? 0xffffffffn : 0x7fffffffn;
   if (after > most || after < -0x80000000n) throw fail(fixup, `${after} does not fit the immediate`);
   return instruction(opcode, dst, src, offset, Number(BigInt.asIntN(32, after)), 0, without(insn));
 }
@@ -173,10 +173,13 @@ function applyToOffset(insn: Instruction, fixup: CoreFixup): Instruction[] {
   const after = checked(fixup, "offset", BigInt(insn.offset));
   if (after > 0x7fffn || after < 0n) throw fail(fixup, `offset ${after} does not fit 16 bits`);
   let size = opcode & 0x18;
+  // libbpf takes the size in the first of them.
   if (memory?.disputed !== undefined) {
-    const sizes = memory.disputed.join(" and ");
-    const message = `Cannot apply ${formatRelocation(fixup)}: candidates agree on the offset, but have fields of ${sizes} bytes`;
-    throw coreError("ERR_CORE_AMBIGUOUS", message);
+    return poison(
+      insn,
+      fixup,
+      `candidates agree on the offset, but have fields of ${memory.disputed.join(" and ")} bytes`,
+    );
   }
   if (memory !== undefined && memory.before !== memory.after) {
     if (!memory.adjustable) {

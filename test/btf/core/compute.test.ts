@@ -206,6 +206,96 @@ test("asks modules only for what the kernel does not have", () => {
   assert.is(ask(both, "type_id_target", "only", "0", kernel, only).after, BigInt(only.typeByName("only").id));
 });
 
+test("types of the base of a module are not those of the module", () => {
+  const module = types((b, int) => struct(b, "other", 4, ["a", int, 0]), { base: kernel });
+  const nothing = types(() => {});
+  assert.is(ask(local, "field_byte_offset", "s", "0:0", nothing, module).poison, true);
+  assert.is(ask(local, "field_byte_offset", "s", "0:0", module).after, 12n, "unless it stands for the kernel");
+});
+
+test("integers match by size and sign, functions by ellipsis too", () => {
+  const integer = (size: number, signed: boolean): Btf =>
+    types((b) => {
+      b.add({ kind: "typedef", name: "t", type: b.add({ kind: "int", name: "number", size, signed }) });
+    });
+  const function_ = (variadic: boolean): Btf =>
+    types((b, int) => {
+      b.add({
+        kind: "typedef",
+        name: "t",
+        type: b.add({ kind: "func_proto", returnType: int, params: [{ type: int }], variadic }),
+      });
+    });
+  const forms = [integer(4, true), integer(4, false), integer(8, true), function_(true), function_(false)];
+  for (const [i, from] of forms.entries()) {
+    for (const [j, to] of forms.entries()) {
+      assert.is(ask(from, "type_matches", "t", "0", to).after, i === j ? 1n : 0n, `${i} against ${j}`);
+      assert.is(
+        ask(from, "type_exists", "t", "0", to).after,
+        i === j || (i < 3 && j < 3) ? 1n : 0n,
+        `${i} against ${j}`,
+      );
+    }
+  }
+});
+
+test("only the last member of a struct is a flexible array, and only in its first dimension", () => {
+  const holding = (last: boolean, nested: boolean, length = 0): Btf =>
+    types((b, int) => {
+      let array = b.add({ kind: "array", type: int, indexType: int, length });
+      if (nested) array = b.add({ kind: "array", type: array, indexType: int, length: 2 });
+      const members: Member[] = [
+        ["list", array, 32],
+        ["count", int, 0],
+      ];
+      struct(b, "s", 4, ...(last ? members.reverse() : members));
+    });
+  const exists = (from: Btf, access: string, to: Btf): bigint => ask(from, "field_exists", "s", access, to).after;
+  assert.is(exists(holding(true, false), "0:1:7", holding(true, false)), 1n);
+  assert.is(exists(holding(true, false), "0:1:7", holding(false, false)), 0n);
+  assert.is(exists(holding(true, false, 9), "0:1:7", holding(true, false)), 1n);
+  assert.is(exists(holding(true, true, 9), "0:1:1:7", holding(true, true)), 0n);
+  assert.throws(
+    () => exists(holding(false, false), "0:0:7", holding(false, false)),
+    /step 2 is 7, there are 0 elements/,
+  );
+  assert.throws(() => exists(holding(true, true), "0:1:0:7", holding(true, true)), /step 3 is 7, there are 0 elements/);
+});
+
+test("knows how wide a load of a field is, and whether it may become another", () => {
+  const forms = types((b, int) => {
+    const row = b.add({ kind: "array", type: int, indexType: int, length: 3 });
+    const matrix = b.add({ kind: "array", type: row, indexType: int, length: 2 });
+    const unsigned = b.add({ kind: "int", name: "u32", size: 4 });
+    const flagged = b.add({ kind: "int", name: "flagged", size: 4, signed: true, char: true });
+    const pointer = b.add({ kind: "ptr", type: int });
+    struct(
+      b,
+      "s",
+      64,
+      ["matrix", matrix, 0],
+      ["plain", unsigned, 192],
+      ["signed", int, 224],
+      ["flagged", flagged, 256],
+      ["pointer", pointer, 320],
+      ["bits", unsigned, 384, 3],
+    );
+  });
+  const memory = (access: string): unknown[] => {
+    const { before, after, adjustable } = ask(forms, "field_byte_offset", "s", access, forms).memory!;
+    assert.is(before, after);
+    return [before, adjustable];
+  };
+  assert.equal(memory("0:0"), [4, false], "one element of it");
+  assert.equal(memory("0:0:1"), [12, false], "a row is taken as it is, as in libbpf");
+  assert.equal(memory("0:0:1:2"), [4, false]);
+  assert.equal(memory("0:1"), [4, true]);
+  assert.equal(memory("0:2"), [4, false]);
+  assert.equal(memory("0:3"), [4, true], "libbpf takes only what is nothing but signed for signed");
+  assert.equal(memory("0:4"), [8, true]);
+  assert.equal(memory("0:5"), [0, false]);
+});
+
 test("never mixes the layouts of two types", () => {
   // A kernel may hold two types of one name: here one has x and a, the other a and b.
   const asked = types((b, int) => struct(b, "s", 12, ["x", int, 0], ["a", int, 32], ["b", int, 64]));
