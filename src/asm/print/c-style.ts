@@ -187,7 +187,8 @@ function call(insn: Instruction, context: PrintContext, kernel: boolean): string
   if (src === CallSource.kfunc) return kfunc(insn, context);
   if (!context.helpers) return `call ${number(imm, !kernel && context.hex)}`;
   const name = findHelper(imm)?.name;
-  if (kernel) return `call ${name === undefined ? "unknown" : `bpf_${name}`}#${imm}`;
+  // The kernel's table of names has an entry for 0, which is no helper.
+  if (kernel) return `call ${name !== undefined ? `bpf_${name}` : imm === 0 ? "bpf_unspec" : "unknown"}#${imm}`;
   return name === undefined ? `call ${number(imm, context.hex)}` : `call bpf_${name}`;
 }
 
