@@ -69,7 +69,9 @@ export function planLabels(instructions: readonly Instruction[], generate: boole
   for (const { from, to } of unnamed) {
     let names = at[to];
     if (names === undefined) {
-      const name = unused(used, functions.has(to) ? `func_${++calls}` : `L${++jumps}`);
+      let name: string;
+      do name = functions.has(to) ? `func_${++calls}` : `L${++jumps}`;
+      while (used.has(name));
       used.add(name);
       names = [name];
       at[to] = names;

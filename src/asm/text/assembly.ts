@@ -11,6 +11,7 @@ import {
   type SourceLine,
 } from "../instruction.ts";
 import type { LinkOptions } from "../link.ts";
+import { isBlank } from "./characters.ts";
 import { type DataSection, dataSection } from "./data-section.ts";
 
 /** How a file is written: as the kernel prints, as LLVM prints, or in mnemonics. */
@@ -225,7 +226,10 @@ export function fail(
   length: number,
   hint?: string | undefined,
 ): false {
-  s.problems.push({ code, message, at, length, hint });
+  // Blanks behind the last thing read are no part of it.
+  let end = at + length;
+  while (end > at + 1 && isBlank(s.text.charCodeAt(end - 1))) end--;
+  s.problems.push({ code, message, at, length: end - at, hint });
   return false;
 }
 

@@ -65,6 +65,7 @@ import {
   accept,
   BAD_REGISTER,
   expect,
+  expectName,
   expectRegister,
   expectWhole,
   HALF,
@@ -318,7 +319,7 @@ function acceptLongSuffix(s: Assembly): boolean {
 /** `r1 = NAME`, a constant, and `r1 = name ll`, an address. */
 function assignSymbol(s: Assembly, dst: number): boolean {
   const at = s.at;
-  if (!readName(s)) return unexpected(s, "a value");
+  if (!expectName(s, "a value")) return false;
   const { name, nameAt, nameLength } = s;
   if (s.text.charCodeAt(nameAt) !== QUOTE && s.constants.has(name)) {
     s.at = at;
@@ -336,7 +337,7 @@ function assignSymbol(s: Assembly, dst: number): boolean {
   const long = acceptLongSuffix(s);
   if (!long && !(s.maps !== undefined && Object.hasOwn(s.maps, name))) {
     const next = s.text.charCodeAt(s.at);
-    if (next === OPEN) {
+    if (next === OPEN || atRegister(s)) {
       const hint = suggest(s, name, VALUE_WORDS.words);
       return fail(s, "ERR_ASM_UNKNOWN_MNEMONIC", `Unknown operation "${shown(name)}"`, nameAt, nameLength, hint);
     }
@@ -346,6 +347,11 @@ function assignSymbol(s: Assembly, dst: number): boolean {
     return fail(s, "ERR_ASM_OPERAND", `Unknown constant "${shown(name)}"`, nameAt, nameLength, hint);
   }
   return wholeTarget(s, dst, at) && emitSymbol(s, dst, addend);
+}
+
+function atRegister(s: Assembly): boolean {
+  const c = peek(s);
+  return (c === LOWER_R || c === LOWER_W) && isDigit(s.text.charCodeAt(s.at + 1));
 }
 
 /** Signed sizes are marked by this bit, which no size has. */

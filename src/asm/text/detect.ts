@@ -1,6 +1,6 @@
 // Browser-safe.
 
-import { newAssembly } from "./assembly.ts";
+import { type Assembly, newAssembly } from "./assembly.ts";
 import { C_WORDS } from "./c-style.ts";
 import {
   COLON,
@@ -20,7 +20,8 @@ import {
 } from "./characters.ts";
 import { MNEMONICS } from "./mnemonics.ts";
 import { peek, skipLine, skipStatement, skipWord } from "./scan.ts";
-import { findWord } from "./words.ts";
+import { atVerifierState, linePrefix, NONE, opcodePrefix } from "./statements.ts";
+import { findWord, standsAt } from "./words.ts";
 
 /**
  * Whether a text is in mnemonics: its first statement that only one of the grammars can begin with decides. `exit` and
@@ -40,52 +41,70 @@ export function usesMnemonics(text: string): boolean {
     inserts: [],
   });
   let leading = true;
+  let fromLog = false;
   for (;;) {
     const c = peek(s);
     if (c === LINE_FEED) {
       if (s.at >= s.end) return false;
       s.at++;
       leading = true;
+      fromLog = false;
       continue;
     }
     const next = s.text.charCodeAt(s.at + 1);
-    if (c === HASH || (c === SLASH && next === SLASH) || (c === SEMICOLON && leading)) {
+    if (c === HASH || (c === SLASH && next === SLASH)) {
       skipLine(s);
       continue;
     }
-    leading = false;
     if (c === SEMICOLON) {
       s.at++;
+      if (leading || fromLog || atVerifierState(s)) skipLine(s);
       continue;
     }
+    s.start = s.at;
+    leading = false;
     if (c === STAR && next === OPEN) return false;
+    if ((isDigit(c) || (c >= 0x61 && c <= 0x66)) && linePrefix(s, c) !== NONE) continue;
+    if (c === OPEN && opcodePrefix(s)) {
+      fromLog = true;
+      continue;
+    }
     if (!startsWord(c)) {
-      // Numeric labels and what disassemblers print before an instruction.
-      if (isDigit(c) || c === OPEN || c === COLON) s.at++;
-      else skipStatement(s);
-      continue;
-    }
-    skipWord(s);
-    const start = s.nameAt;
-    const end = s.at;
-    const follows = peek(s);
-    if (follows === COLON) {
       s.at++;
+      skipStatement(s);
       continue;
     }
-    if (c === DOT) {
-      skipLine(s);
-      continue;
-    }
-    const isC = (c === LOWER_R || c === LOWER_W) && isDigit(next);
-    if (isC && follows !== LINE_FEED) return false;
-    const inMnemonics = findWord(MNEMONICS, s.text, start, end) >= 0;
-    const inC = C_WORDS.includes(s.text.slice(start, Math.min(end, start + 40)));
-    if (inMnemonics && !inC && follows !== EQUALS) return true;
-    if (inC && !inMnemonics) return false;
-    if (follows === PERCENT) return true;
-    // "lock *(u64 *)..." against "lock add ...".
-    if (inC && s.text.charCodeAt(start) === 0x6c && end - start === 4) return follows !== STAR;
-    skipStatement(s);
+    const found = styleOfWord(s, c, next);
+    if (found !== undefined) return found;
   }
+}
+
+/**
+ * What the statement that begins with a word says of the style, and steps over it.
+ *
+ * @returns whether it is a mnemonic, or `undefined` when it may be either
+ */
+function styleOfWord(s: Assembly, c: number, next: number): boolean | undefined {
+  skipWord(s);
+  const start = s.nameAt;
+  const end = s.at;
+  const follows = peek(s);
+  if (follows === COLON) {
+    s.at++;
+    return undefined;
+  }
+  if (c === DOT) {
+    skipLine(s);
+    return undefined;
+  }
+  if ((c === LOWER_R || c === LOWER_W) && isDigit(next) && follows !== LINE_FEED) return false;
+  const inMnemonics = findWord(MNEMONICS, s.text, start, end) >= 0;
+  const inC = C_WORDS.includes(s.text.slice(start, Math.min(end, start + 40)));
+  if (inMnemonics && !inC && follows !== EQUALS) return true;
+  if (inC && !inMnemonics) return false;
+  if (follows === PERCENT) return true;
+  // "lock *(u64 *)..." against "lock add ...".
+  if (inC && standsAt("lock", s.text, start, end)) return follows !== STAR;
+  skipStatement(s);
+  return undefined;
 }

@@ -19,7 +19,7 @@ import {
 import { AT, COMMA, isDigit, LINE_FEED, MINUS, PERCENT, PLUS, QUOTE, startsWord } from "./characters.ts";
 import { type DataRelocation, grow, MAX_DATA, writeInteger } from "./data-section.ts";
 import { expression, shown } from "./expression.ts";
-import { accept, expect, peek, readName, readString, skipLine, unexpected } from "./scan.ts";
+import { accept, expect, expectName, peek, readName, readString, skipLine, unexpected } from "./scan.ts";
 
 type Directive = (s: Assembly) => boolean;
 
@@ -77,9 +77,9 @@ const DIRECTIVES: ReadonlyMap<string, Directive> = new Map<string, Directive>([
   ["type", type],
   ["func", func],
   ["endfunc", ignore],
-  ["equ", assign],
-  ["set", assign],
-  ["equiv", assign],
+  ["equ", (s) => assign(s, false)],
+  ["set", (s) => assign(s, true)],
+  ["equiv", (s) => assign(s, false)],
   ["ascii", (s) => strings(s, false)],
   ["asciz", (s) => strings(s, true)],
   ["string", (s) => strings(s, true)],
@@ -114,7 +114,7 @@ function ignore(s: Assembly): boolean {
 
 function names(s: Assembly, said: Partial<SymbolInfo>): boolean {
   do {
-    if (!readName(s)) return unexpected(s, "a name");
+    if (!expectName(s, "a name")) return false;
     Object.assign(symbolInfo(s, s.name), said);
   } while (accept(s, COMMA));
   return true;
@@ -206,12 +206,12 @@ function back(s: Assembly): boolean {
 
 /** `.type name, @function` */
 function type(s: Assembly): boolean {
-  if (!readName(s)) return unexpected(s, "a name");
+  if (!expectName(s, "a name")) return false;
   const { name } = s;
   if (!expect(s, COMMA, "behind the name")) return false;
   const c = peek(s);
   if (c === AT || c === PERCENT) s.at++;
-  if (!readName(s)) return unexpected(s, "@function or @object");
+  if (!expectName(s, "@function or @object")) return false;
   const kind = s.name.toLowerCase();
   if (kind === "function" || kind === "stt_func") symbolInfo(s, name).type = "function";
   else if (kind === "object" || kind === "stt_object") symbolInfo(s, name).type = "object";
@@ -219,17 +219,18 @@ function type(s: Assembly): boolean {
 }
 
 function func(s: Assembly): boolean {
-  if (!readName(s)) return unexpected(s, "the name of a function");
+  if (!expectName(s, "the name of a function")) return false;
   symbolInfo(s, s.name).type = "function";
   if (peek(s) === COMMA) skipLine(s);
   return true;
 }
 
-/** `.equ NAME, expression` */
-function assign(s: Assembly): boolean {
-  if (!startsWord(peek(s)) || !readName(s)) return unexpected(s, "a name");
+/** `.equ NAME, expression`, and `.set`, which may give a name another value. */
+function assign(s: Assembly, again: boolean): boolean {
+  if (!expectName(s, "a name")) return false;
   const { name, nameAt } = s;
   if (!expect(s, COMMA, "behind the name")) return false;
+  if (again) s.constants.delete(name);
   return define(s, name, nameAt);
 }
 
@@ -497,7 +498,7 @@ function leb128(s: Assembly, signed: boolean): boolean {
 
 /** `.comm name, size, alignment`: zeroed data in `.bss`. */
 function common(s: Assembly): boolean {
-  if (!readName(s)) return unexpected(s, "a name");
+  if (!expectName(s, "a name")) return false;
   const { name, nameAt } = s;
   if (!expect(s, COMMA, "behind the name")) return false;
   const size = count(s, "Size");

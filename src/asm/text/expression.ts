@@ -14,6 +14,7 @@ import {
   isOperator,
   isWordPart,
   LESS,
+  LOWER_R,
   LOWER_X,
   MINUS,
   OPEN,
@@ -131,8 +132,8 @@ function precedence(text: string, at: number): number {
     case STAR:
       return 6;
     case PERCENT:
-      // In mnemonics "%r1" is a register, and an expression never ends right before one.
-      return 6;
+      // "%r1" is a register.
+      return next === LOWER_R && isDigit(text.charCodeAt(at + 2)) ? 0 : 6;
     case SLASH:
       return next === SLASH || next === STAR ? 0 : 6;
     case PLUS:

@@ -23,8 +23,8 @@ import {
   QUOTE,
   startsWord,
 } from "./characters.ts";
-import { constant, highHalf, immediate, lowHalf, shown, signed16, signed32 } from "./expression.ts";
-import { accept, atLocalLabel, expect, findInLine, peek, readName, skipWord, unexpected } from "./scan.ts";
+import { constant, highHalf, immediate, lowHalf, shown, signed16 } from "./expression.ts";
+import { accept, atLocalLabel, expect, expectName, findInLine, peek, readName, skipWord, unexpected } from "./scan.ts";
 import { standsAt } from "./words.ts";
 
 /** What {@link jumpTarget} gives for a label: its name, or its number, is in `name`. */
@@ -102,11 +102,19 @@ export function emitJump(
 /** Appends a jump with a 32-bit distance. */
 export function emitLongJump(s: Assembly, opcode: number, src: number, target: number, at: number): boolean {
   if (target !== LABEL) {
-    s.form = 0;
-    const imm = signed32(s, target, at);
+    const imm = longDistance(s, target, at);
     return !Number.isNaN(imm) && emit(s, opcode, 0, src, 0, imm);
   }
   return emit(s, opcode, 0, src, 0, 0) && refer(s, src === CallSource.local ? "local-call" : "jump");
+}
+
+/** A distance in an immediate. @returns NaN after noting a problem */
+function longDistance(s: Assembly, value: number, at: number): number {
+  if ((value | 0) === value) return value | 0;
+  if (Number.isNaN(value)) return value;
+  const text = s.text.slice(at, s.at);
+  fail(s, "ERR_ASM_RANGE", `Jump distance ${shown(text)} does not fit 32 signed bits`, at, s.at - at);
+  return Number.NaN;
 }
 
 /** Notes that the instruction appended last goes to the label read last. */
@@ -218,7 +226,9 @@ function numberedCall(s: Assembly, start: number, end: number): boolean {
     if (name === "unknown") return emit(s, CALL, 0, CallSource.helper, 0, number);
     const helper = findHelper(name);
     if (helper !== undefined) {
-      if (helper.number === number) return emit(s, CALL, 0, CallSource.helper, 0, number);
+      // In a dump of a loaded program the kernel has put an address in place of the number.
+      const isAddress = number < 0 || findHelper(number) === undefined;
+      if (helper.number === number || isAddress) return emit(s, CALL, 0, CallSource.helper, 0, helper.number);
       return fail(
         s,
         "ERR_ASM_UNKNOWN_HELPER",
@@ -309,8 +319,7 @@ export function pseudoOperand(s: Assembly, dst: number, wordStart: number, wordE
         expect(s, CLOSE_BRACKET, "behind the function")
       );
     }
-    s.form = 0;
-    const imm = signed32(s, target, at);
+    const imm = longDistance(s, target, at);
     return (
       !Number.isNaN(imm) &&
       expect(s, CLOSE_BRACKET, "behind the function") &&
@@ -325,7 +334,7 @@ export function pseudoOperand(s: Assembly, dst: number, wordStart: number, wordE
 }
 
 function mapOperand(s: Assembly, dst: number): boolean {
-  if (!readName(s)) return unexpected(s, "the name of a map, fd:N or idx:N");
+  if (!expectName(s, "the name of a map, fd:N or idx:N")) return false;
   const { name, nameAt, nameLength } = s;
   let number = 0;
   const numbered = s.text.charCodeAt(nameAt) !== QUOTE && peek(s) === COLON;
@@ -369,7 +378,7 @@ function mapOperand(s: Assembly, dst: number): boolean {
 }
 
 function btfOperand(s: Assembly, dst: number): boolean {
-  if (!readName(s)) return unexpected(s, "the name of a kernel variable, or id:N");
+  if (!expectName(s, "the name of a kernel variable, or id:N")) return false;
   const { name, nameAt } = s;
   if (s.text.charCodeAt(nameAt) === QUOTE || peek(s) !== COLON) {
     return (

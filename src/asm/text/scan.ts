@@ -166,6 +166,14 @@ export function readName(s: Assembly): boolean {
   return true;
 }
 
+/** Reads a name that must be there, see {@link readName}. */
+export function expectName(s: Assembly, what: string): boolean {
+  const quoted = peek(s) === QUOTE;
+  if (readName(s)) return true;
+  // Of a faulty string more is known already.
+  return quoted ? false : unexpected(s, what);
+}
+
 const ESCAPES: Readonly<Record<string, string>> = { n: "\n", t: "\t", r: "\r", b: "\b", f: "\f", v: "\v", a: "\x07" };
 
 /** Reads a string in double quotes, which begins here. Escapes of C; each escaped number is one character. */
@@ -229,7 +237,8 @@ export function readCharacter(s: Assembly): number {
   const start = s.at;
   let at = start + 1;
   let code = text.charCodeAt(at);
-  if (code === BACKSLASH) {
+  const open = code === LINE_FEED || (code === BACKSLASH && text.charCodeAt(at + 1) === LINE_FEED);
+  if (code === BACKSLASH && !open) {
     s.at = at + 1;
     code = escapedNumber(s);
     at = s.at;
@@ -239,7 +248,7 @@ export function readCharacter(s: Assembly): number {
       at++;
     }
   } else at++;
-  if (code === LINE_FEED || text.charCodeAt(at) !== APOSTROPHE) {
+  if (open || text.charCodeAt(at) !== APOSTROPHE) {
     s.at = start;
     fail(s, "ERR_ASM_SYNTAX", "Character in quotes has no end", start, 1);
     return -1;
@@ -263,7 +272,7 @@ export function register(s: Assembly): number {
   if (letter !== LOWER_R && letter !== LOWER_W)
     return percent || s.mnemonic ? framePointer(s, at, percent) : NO_REGISTER;
   const c = text.charCodeAt(at + 1);
-  if (c < ZERO || c > NINE) return NO_REGISTER;
+  if (c < ZERO || c > NINE) return percent ? framePointer(s, at, percent) : NO_REGISTER;
   let d = text.charCodeAt(at + 2);
   let number = c - ZERO;
   let end = at + 2;
@@ -275,12 +284,13 @@ export function register(s: Assembly): number {
   }
   if (isWordPart(d)) {
     while (isDigit(text.charCodeAt(end))) end++;
-    if (isWordPart(text.charCodeAt(end))) return NO_REGISTER;
+    if (isWordPart(text.charCodeAt(end))) return percent ? framePointer(s, at, percent) : NO_REGISTER;
     number = 99;
   }
   if (number > s.highestRegister) {
-    const word = text.slice(at, end);
-    const hint = `Registers are ${String.fromCharCode(letter)}0 to ${String.fromCharCode(letter)}10`;
+    const word = text.slice(s.at, end);
+    const kind = `${percent ? "%" : ""}${String.fromCharCode(letter)}`;
+    const hint = `Registers are ${kind}0 to ${kind}10`;
     fail(s, "ERR_ASM_OPERAND", `Register "${word.slice(0, 20)}" does not exist`, s.at, end - s.at, hint);
     s.at = end;
     return BAD_REGISTER;

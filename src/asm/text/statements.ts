@@ -83,7 +83,7 @@ export function readStatements(s: Assembly): void {
 }
 
 /** Whether registers of the verifier follow, as in `r0 = 0 ; R0=0`. No statement begins with an upper-case R. */
-function atVerifierState(s: Assembly): boolean {
+export function atVerifierState(s: Assembly): boolean {
   const c = peek(s);
   return c === UPPER_R && isDigit(s.text.charCodeAt(s.at + 1));
 }
@@ -91,7 +91,8 @@ function atVerifierState(s: Assembly): boolean {
 const FAILED = 0;
 const DONE = 1;
 const LABEL = 2;
-const NONE = 3;
+/** What {@link linePrefix} gives when it consumed nothing. */
+export const NONE = 3;
 
 /** Reads one statement. @returns `FAILED` after noting a problem, `LABEL` for a label, which needs no end */
 function statement(s: Assembly, c: number): number {
@@ -164,7 +165,8 @@ function unknownHint(s: Assembly, word: string, start: number, end: number): str
   } else if (findWord(MNEMONICS, text, start, end) >= 0) {
     return `"${word}" is of the mnemonic style, and a file has one style`;
   } else if (/^[RW][0-9]/.test(word)) return "Registers are written in lower case";
-  const near = suggest(s, word, s.mnemonic ? MNEMONICS.words : C_WORDS);
+  const words = s.mnemonic ? MNEMONICS.words : C_WORDS;
+  const near = suggest(s, word, s.code.length > 0 ? words : [...words, ...MNEMONICS.words]);
   if (near !== undefined) return near;
   let before = start - 1;
   while (isBlank(text.charCodeAt(before))) before--;
@@ -207,7 +209,7 @@ function lineOf(s: Assembly, at: number): string {
  *
  * @returns `NONE` when none of these stands here
  */
-function linePrefix(s: Assembly, c: number): number {
+export function linePrefix(s: Assembly, c: number): number {
   const { text } = s;
   const start = s.at;
   if (skipBytes(s)) return LABEL;
@@ -244,7 +246,7 @@ function defineLocal(s: Assembly, number: number): void {
 }
 
 /** Steps over `(b7)`, the opcode in a verifier log. @returns `false`, with nothing consumed, when it is not there */
-function opcodePrefix(s: Assembly): boolean {
+export function opcodePrefix(s: Assembly): boolean {
   const { text, at } = s;
   const high = hexDigit(text.charCodeAt(at + 1));
   const low = hexDigit(text.charCodeAt(at + 2));
