@@ -37,6 +37,11 @@ export interface AssembleOptions {
   readonly link?: boolean | undefined;
   /** Whether a jump that needs more than 16 bits may become `gotol`, as in `link`. Default `v4`. */
   readonly cpu?: Cpu | undefined;
+  /**
+   * Calls of names that neither the text nor the list of helpers defines are calls of kernel functions, as in the output
+   * of a compiler; their names stay in `meta.reference`. Default `false`: only names declared with `.extern` are.
+   */
+  readonly allowUndefined?: boolean | undefined;
   /** Accept `r11` to `r15`, which do not exist, to test what refuses them. Mnemonic style only. Default `false`. */
   readonly allowBadRegisters?: boolean | undefined;
 }
@@ -185,6 +190,7 @@ export function run(
     mnemonic,
     hexIsWide: style === "auto" ? undefined : style === "kernel",
     allowAnyRegister: mnemonic && options.allowBadRegisters === true,
+    allowUndefined: options.allowUndefined === true,
     maps: options.maps,
     kfuncs: options.kfuncs,
     file: options.file ?? "",

@@ -26,6 +26,8 @@ export interface Section {
   /** Where in the text each instruction of `code` begins. */
   readonly positions: number[];
   readonly data: DataSection;
+  /** Slots of the first instructions, counted as far as somebody asked. */
+  readonly slots: number[];
   /** Raw bytes of code that do not yet make a slot. */
   raw: number[];
 }
@@ -87,7 +89,7 @@ export const COMPUTED = 2;
 
 /** Everything known while one text is assembled. One mutable object, because the hot path passes it everywhere. */
 export interface Assembly {
-  /** The input, and two line ends behind it, so that looking two characters ahead needs no check of bounds. */
+  /** The input, and behind it two line ends and a NUL, so that looking ahead needs no check of bounds. */
   readonly text: string;
   /** Length of the input. */
   readonly end: number;
@@ -104,6 +106,8 @@ export interface Assembly {
   /** Instructions that are `mov` or `ld_imm64` depending on what is detected. */
   readonly hexMoves: { readonly section: Section; readonly index: number }[];
   readonly highestRegister: number;
+  /** Whether calls may go to names that nobody defines. */
+  readonly allowUndefined: boolean;
   readonly maps: Readonly<Record<string, MapReference | number>> | undefined;
   readonly kfuncs: LinkOptions["kfuncs"];
   readonly file: string;
@@ -155,6 +159,7 @@ export interface AssemblySettings {
   readonly mnemonic: boolean;
   readonly hexIsWide: boolean | undefined;
   readonly allowAnyRegister: boolean;
+  readonly allowUndefined: boolean;
   readonly maps: Readonly<Record<string, MapReference | number>> | undefined;
   readonly kfuncs: LinkOptions["kfuncs"];
   readonly file: string;
@@ -167,7 +172,7 @@ export interface AssemblySettings {
 export function newAssembly(text: string, settings: AssemblySettings): Assembly {
   const section = newSection(".text", "code");
   return {
-    text: `${text}\n\n`,
+    text: `${text}\n\n\0`,
     end: text.length,
     at: 0,
     start: 0,
@@ -177,6 +182,7 @@ export function newAssembly(text: string, settings: AssemblySettings): Assembly 
     sawLlvmStyle: false,
     hexMoves: [],
     highestRegister: settings.allowAnyRegister ? 15 : 10,
+    allowUndefined: settings.allowUndefined,
     maps: settings.maps,
     kfuncs: settings.kfuncs,
     file: settings.file,
@@ -214,7 +220,7 @@ export function newAssembly(text: string, settings: AssemblySettings): Assembly 
 
 /** An empty section. */
 export function newSection(name: string, kind: "code" | "data" | undefined): Section {
-  return { name, kind, code: [], positions: [], data: dataSection(), raw: [] };
+  return { name, kind, code: [], positions: [], data: dataSection(), slots: [], raw: [] };
 }
 
 /** Notes a problem. @returns `false`, so that a parser can return it */

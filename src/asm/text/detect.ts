@@ -33,6 +33,7 @@ export function usesMnemonics(text: string): boolean {
     mnemonic: false,
     hexIsWide: undefined,
     allowAnyRegister: false,
+    allowUndefined: false,
     maps: undefined,
     kfuncs: undefined,
     file: "",

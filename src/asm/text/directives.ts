@@ -2,7 +2,7 @@
 
 import { encodeUtf8 } from "../../bytes/text.ts";
 import { distanceField } from "../distance.ts";
-import { type Instruction, LD_IMM64 } from "../instruction.ts";
+import { type Instruction, LD_IMM64, slotsOf } from "../instruction.ts";
 import { JumpOp, PseudoSource } from "../opcodes.ts";
 import {
   type Assembly,
@@ -10,6 +10,7 @@ import {
   enterSection,
   type Fixup,
   fail,
+  type Label,
   newSection,
   type Section,
   type SymbolInfo,
@@ -476,13 +477,17 @@ function align(s: Assembly, power: boolean): boolean {
   return rest === 0 || repeat(s, alignment - rest, Number(value & 0xffn));
 }
 
+/** `.uleb128 300`, `.sleb128 -2`, and what compilers write for debuggers: `.uleb128 .Lend-.Lbegin` */
 function leb128(s: Assembly, signed: boolean): boolean {
   if (!inData(s)) return fail(s, "ERR_ASM_SYNTAX", "Data in a code section", s.start, s.at - s.start);
   do {
     peek(s);
     const at = s.at;
-    let value = expression(s);
-    if (value === undefined) return false;
+    const operand = symbolOperand(s);
+    if (operand === undefined) return false;
+    const distance = operand.symbol === undefined ? 0n : knownDistance(s, operand.symbol, operand.minus, at);
+    if (distance === undefined) return false;
+    let value = operand.value + distance;
     if (!signed && value < 0n) return fail(s, "ERR_ASM_RANGE", `Value ${value} is negative`, at, s.at - at);
     for (let more = true; more; ) {
       const byte = Number(value & 0x7fn);
@@ -494,6 +499,30 @@ function leb128(s: Assembly, signed: boolean): boolean {
     }
   } while (accept(s, COMMA));
   return true;
+}
+
+/** How far two labels that stand above are apart, in bytes: the length of what is written depends on it. */
+function knownDistance(s: Assembly, symbol: string, minus: string | undefined, at: number): bigint | undefined {
+  const a = s.labels.get(symbol);
+  const b = minus === undefined ? undefined : s.labels.get(minus);
+  if (a === undefined || b === undefined || a.section !== b.section) {
+    fail(
+      s,
+      "ERR_ASM_LABEL",
+      "Expected a number, or the distance of two labels of one section further up",
+      at,
+      s.at - at,
+    );
+    return undefined;
+  }
+  return BigInt(byteOffset(a) - byteOffset(b));
+}
+
+function byteOffset({ section, index }: Label): number {
+  if (section.kind === "data") return index;
+  const { slots, code } = section;
+  for (let i = slots.length; i <= index; i++) slots.push(i === 0 ? 0 : slots[i - 1]! + slotsOf(code[i - 1]!));
+  return 8 * slots[index]!;
 }
 
 /** `.comm name, size, alignment`: zeroed data in `.bss`. */

@@ -164,7 +164,7 @@ function bindOutside(s: Assembly, insn: Mutable<Instruction>, fixup: Fixup, labe
       return;
     }
     const known = s.kfuncs !== undefined && Object.hasOwn(s.kfuncs, name) ? s.kfuncs[name] : undefined;
-    if (known !== undefined || s.symbols.get(name)?.external === true) {
+    if (known !== undefined || s.symbols.get(name)?.external === true || s.allowUndefined) {
       insn.src = CallSource.kfunc;
       if (known === undefined) insn.meta = { ...insn.meta, reference: name };
       else {

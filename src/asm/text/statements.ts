@@ -25,9 +25,12 @@ import {
 } from "./characters.ts";
 import { closeRaw, define, directive } from "./directives.ts";
 import { shown } from "./expression.ts";
+import { defineLabel } from "./labels.ts";
 import { mnemonicStatement } from "./mnemonic-style.ts";
 import { MNEMONICS } from "./mnemonics.ts";
 import { endOfStatement, findInLine, peek, readName, skipLine, skipStatement, skipWord, tokenLength } from "./scan.ts";
+import { readSimpleC } from "./simple-c.ts";
+import { readSimpleMnemonics } from "./simple-mnemonics.ts";
 import { findWord } from "./words.ts";
 
 // Statements end with a line or with ";". A line that begins with ";" is a comment, because that is how the kernel and
@@ -39,6 +42,7 @@ export function readStatements(s: Assembly): void {
   // Where the current line's first statement began with a slot number and opcode, as in a verifier log.
   let leading = true;
   let fromLog = false;
+  if (!s.slow) readSimple(s);
   for (;;) {
     const c = peek(s);
     if (c === LINE_FEED) {
@@ -46,6 +50,7 @@ export function readStatements(s: Assembly): void {
       s.at++;
       leading = true;
       fromLog = false;
+      if (!s.slow) readSimple(s);
       continue;
     }
     if (c === SEMICOLON) {
@@ -82,6 +87,11 @@ export function readStatements(s: Assembly): void {
   }
 }
 
+function readSimple(s: Assembly): void {
+  if (s.mnemonic) readSimpleMnemonics(s);
+  else readSimpleC(s);
+}
+
 /** Whether registers of the verifier follow, as in `r0 = 0 ; R0=0`. No statement begins with an upper-case R. */
 export function atVerifierState(s: Assembly): boolean {
   const c = peek(s);
@@ -106,7 +116,8 @@ function statement(s: Assembly, c: number): number {
       if (!readName(s)) return FAILED;
       if (peek(s) === COLON) {
         s.at++;
-        return defineLabel(s, s.name, s.nameAt);
+        defineLabel(s, s.name, s.nameAt);
+        return LABEL;
       }
       s.at = s.nameAt;
     }
@@ -119,14 +130,16 @@ function statement(s: Assembly, c: number): number {
   const end = s.at;
   if (text.charCodeAt(end) === COLON) {
     s.at++;
-    return defineLabel(s, text.slice(start, end), start);
+    defineLabel(s, text.slice(start, end), start);
+    return LABEL;
   }
   const read = c === DOT ? directive(s) : s.mnemonic ? mnemonicStatement(s) : cWordStatement(s);
   if (read !== undefined) return read ? DONE : FAILED;
   const next = peek(s);
   if (next === COLON) {
     s.at++;
-    return defineLabel(s, text.slice(start, end), start);
+    defineLabel(s, text.slice(start, end), start);
+    return LABEL;
   }
   if (next === EQUALS && text.charCodeAt(s.at + 1) !== EQUALS && !looksLikeRegister(text, start)) {
     s.at++;
@@ -174,35 +187,6 @@ function unknownHint(s: Assembly, word: string, start: number, end: number): str
   return undefined;
 }
 
-/** Defines a label at the next instruction, or in data at the next byte. @returns `LABEL`, even after noting a problem */
-function defineLabel(s: Assembly, name: string, at: number): number {
-  const known = s.labels.size === 0 ? undefined : s.labels.get(name);
-  const length = s.at - 1 - at;
-  if (known !== undefined) {
-    fail(s, "ERR_ASM_LABEL", `Label "${shown(name)}" is already defined${lineOf(s, known.at)}`, at, length);
-    return LABEL;
-  }
-  if (s.constants.size > 0 && s.constants.has(name)) {
-    fail(s, "ERR_ASM_LABEL", `"${shown(name)}" is already defined as a constant`, at, length);
-    return LABEL;
-  }
-  const { section } = s;
-  if (s.slow && (section.raw.length > 0 || s.code.at(-1)?.meta?.secondSlot === "missing")) {
-    fail(s, "ERR_ASM_LABEL", `Label "${shown(name)}" stands inside raw bytes of an instruction`, at, length);
-    return LABEL;
-  }
-  s.labels.set(name, { name, section, index: section.kind === "data" ? section.data.length : s.code.length, at });
-  return LABEL;
-}
-
-/** Counted only for messages: each costs a pass over the text before it. */
-function lineOf(s: Assembly, at: number): string {
-  if (s.problems.length >= 50) return "";
-  let line = 1;
-  for (let next = s.text.indexOf("\n"); next >= 0 && next < at; next = s.text.indexOf("\n", next + 1)) line++;
-  return ` in line ${line}`;
-}
-
 /**
  * What may stand before an instruction: a numeric label `1:`, which may be a slot number printed by a disassembler, and
  * the bytes of llvm-objdump, which are passed over. Also its line `0000000000000000 <main>:`, which defines a label.
@@ -217,7 +201,8 @@ export function linePrefix(s: Assembly, c: number): number {
   if (open >= 0) {
     const close = text.indexOf(">:", open);
     s.at = close + 2;
-    return defineLabel(s, text.slice(open, close), open);
+    defineLabel(s, text.slice(open, close), open);
+    return LABEL;
   }
   if (!isDigit(c)) return NONE;
   let at = start;
