@@ -117,6 +117,7 @@ const REFUSED: readonly (readonly [text: string, problem: string])[] = [
   ["A = 1\nA: exit", '2:1+1 "A" is already defined as a constant'],
   ["A: exit\nA = 1", '2:1+1 "A" is already defined as a label'],
   ["r1: exit", '1:1+2 A label cannot have the name of a register, "r1" {Put the label in quotes}'],
+  ["r1 = f + 4 ll\nf: exit", '1:6+1 The address of function "f" cannot have a number added to it'],
   ["goto x\n.data\nx: .byte 1", '1:6+1 "x" is data, not code'],
   ["goto x\n.section a\nx: exit", '1:6+1 Label "x" is in another section, "a"'],
   ["goto +1\nr0 = 1 ll\nexit", "1:1+7 Jump to slot 2 lands in the second half of an ld_imm64"],

@@ -113,7 +113,7 @@ test("every program comes back, however it is shown", () => {
         assert.is(file.instructions.length, code.length);
       }
     }),
-    { numRuns: rounds(1_000, 20_000) },
+    { numRuns: rounds(500, 20_000) },
   );
 });
 
@@ -133,7 +133,7 @@ test("names that are not yet resolved come back as names", () => {
       const again = assemble(print(vague, { style }), { style });
       assert.is(hexOf(again), hexOf(code), text);
     }),
-    { numRuns: rounds(500, 10_000) },
+    { numRuns: rounds(300, 10_000) },
   );
 });
 
@@ -151,7 +151,7 @@ test("bytes that are no program come back too", () => {
       if (astray) return;
       assert.is(hexOf(assemble(print(code, { style }), { style })), toHex(whole), print(code, { style }));
     }),
-    { numRuns: rounds(3_000, 50_000) },
+    { numRuns: rounds(1_000, 50_000) },
   );
 });
 
@@ -208,7 +208,7 @@ test("any text gives instructions or an AsmError", () => {
     fc.array(fc.constantFrom(...PIECES), { maxLength: 40 }).map((pieces) => pieces.join(" ")),
   );
   let refused = 0;
-  const numRuns = rounds(10_000, 200_000);
+  const numRuns = rounds(3_000, 200_000);
   fc.assert(
     fc.property(text, fc.constantFrom("auto", ...STYLES), (given, style) => {
       try {
@@ -243,7 +243,7 @@ test("one character changed gives instructions or an AsmError", () => {
         if (!(error instanceof AsmError)) throw error;
       }
     }),
-    { numRuns: rounds(5_000, 100_000) },
+    { numRuns: rounds(2_000, 100_000) },
   );
 });
 
@@ -300,7 +300,7 @@ test("the short cut for simple lines means what the grammar means", () => {
         simple++;
       },
     ),
-    { numRuns: rounds(10_000, 200_000) },
+    { numRuns: rounds(3_000, 200_000) },
   );
   assert.ok(simple > 0);
 });

@@ -136,6 +136,11 @@ function bind(s: Assembly, where: Places, fixup: Fixup): boolean {
   let fault = "";
   if (kind === "jump" && label.section !== section) fault = `is in another section, "${label.section.name}"`;
   else if (label.index >= label.section.code.length) fault = "has no instruction behind it";
+  if (kind === "address" && insn.imm !== 0) {
+    const message = `The address of function "${shown(name)}" cannot have a number added to it`;
+    fail(s, "ERR_ASM_OPERAND", message, fixup.at, fixup.length);
+    return false;
+  }
   if (fault !== "") {
     fail(s, "ERR_ASM_LABEL", `Label "${shown(name)}" ${fault}`, fixup.at, fixup.length);
     return false;
