@@ -2,20 +2,24 @@ import type { Btf } from "../btf/index.ts";
 import { bytes, type Codec } from "../bytes/index.ts";
 import type { ObjectMapSpec } from "../elf/index.ts";
 
-/** Codecs of a map's keys and values. */
+/** Codecs of a map's keys and values; a size in bytes stands for what the type of the map says of itself. */
 export interface MapCodecs {
-  readonly key: Codec<unknown>;
-  readonly value: Codec<unknown>;
+  readonly key: Codec<unknown> | number;
+  readonly value: Codec<unknown> | number;
 }
 
 /**
- * Codecs for the types that an object names for a map; plain bytes where it names none.
+ * Codecs for the types that an object names for a map.
  *
  * @param btf types of the object
  * @param map the map
  */
-export function codecsOf(btf: Btf | undefined, map: ObjectMapSpec): MapCodecs {
-  return { key: codecOf(btf, map.keyType, map.keySize), value: codecOf(btf, map.valueType, map.valueSize) };
+export function codecsOf(_btf: Btf | undefined, map: ObjectMapSpec): MapCodecs {
+  const { keySize, valueSize } = map;
+  return {
+    key: keySize,
+    value: valueSize,
+  };
 }
 
 /**

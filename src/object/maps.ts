@@ -1,10 +1,8 @@
-import type { Codec } from "../bytes/index.ts";
 import type { ObjectMapSpec, ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import { BPF_F_MMAPABLE, MapType, mapCreateAttr } from "../kernel-abi/index.ts";
-import { type BpfMap, bindMap } from "../maps/index.ts";
+import { BPF_F_MMAPABLE, type MapType } from "../kernel-abi/index.ts";
+import { type BpfMap, createMap } from "../maps/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
-import { bpfFd } from "../syscall/bpf.ts";
 import { mapFreeze, mapUpdate } from "../syscall/commands.ts";
 import { SyscallError } from "../syscall/errors.ts";
 import { probeFeature } from "../syscall/features.ts";
@@ -28,10 +26,24 @@ export interface MapContext {
   readonly token: number | undefined;
   readonly cleanup: Cleanup;
   readonly warnings: string[];
+  /** What the kernel's own types say of tables for it, by name of the map. */
+  readonly structOps?: ReadonlyMap<string, StructOpsAttributes> | undefined;
+}
+
+/** What a `struct_ops` map is created with besides. */
+export interface StructOpsAttributes {
+  /** Bytes of the kernel's value. */
+  readonly value: number;
+  /** Its type in the kernel's BTF. */
+  readonly vmlinuxValueTypeId: number;
+  /** Descriptor of the BTF of the module that has it. */
+  readonly valueTypeBtf?: number | undefined;
+  /** Flags of creation. */
+  readonly flags: number;
 }
 
 /** These take no types of keys and values, though objects name them. */
-const WITHOUT_TYPES: ReadonlySet<MapType> = new Set<MapType>([
+export const WITHOUT_TYPES: ReadonlySet<MapType> = new Set<MapType>([
   "perf_event_array",
   "cgroup_array",
   "stack_trace",
@@ -48,9 +60,6 @@ const WITHOUT_TYPES: ReadonlySet<MapType> = new Set<MapType>([
   "arena",
 ]);
 
-const BPF_F_NUMA_NODE = 4;
-const BPF_F_TOKEN_FD = 0x10000;
-
 /** Entries as the kernel wants them: a ring buffer is whole pages and a power of two, a perf array has all CPUs. */
 function entriesOf(map: ObjectMapSpec, page: number): number {
   if (map.type === "perf_event_array" && map.maxEntries === 0) return (possibleCpus().at(-1) ?? 0) + 1;
@@ -64,8 +73,6 @@ function entriesOf(map: ObjectMapSpec, page: number): number {
 function flagsOf(map: ObjectMapSpec, context: MapContext): number {
   let { flags } = map;
   if (map.mmapable && probeFeature("mmapable", context) !== false) flags |= BPF_F_MMAPABLE;
-  if (map.numaNode !== undefined) flags |= BPF_F_NUMA_NODE;
-  if (context.token !== undefined) flags |= BPF_F_TOKEN_FD;
   return flags;
 }
 
@@ -89,56 +96,42 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
       hint: "Describe them in its definition: __array(values, struct { ... })",
     });
   }
-  const description = {
+  const { key, value } = codecsOf(context.spec.btf, map);
+  const wanted = {
     type: map.type,
-    name,
-    keySize: map.keySize,
-    valueSize: map.valueSize,
+    name: probeFeature("prog_name", context) === false ? "" : name,
+    key,
+    value,
     maxEntries: entriesOf(map, pageSize(backend.architecture)),
     flags: flagsOf(map, context),
-    mapExtra: BigInt(map.mapExtra),
+    numaNode: map.numaNode,
+    mapExtra: map.mapExtra,
+    inner: inner?.fd,
+    token: context.token,
+    ...context.structOps?.get(map.name),
   };
-  const attr = {
-    map_type: MapType[map.type],
-    key_size: map.keySize,
-    value_size: map.valueSize,
-    max_entries: description.maxEntries,
-    map_flags: description.flags,
-    map_name: probeFeature("prog_name", context) === false ? "" : name,
-    map_extra: map.mapExtra,
-    numa_node: map.numaNode ?? 0,
-    inner_map_fd: inner?.fd ?? 0,
-    map_token_fd: context.token ?? 0,
-  };
-  const typed =
+  const btf =
     types !== undefined && (map.keyType !== 0 || map.valueType !== 0) && !WITHOUT_TYPES.has(map.type)
-      ? { btf_fd: types.fd.number, btf_key_type_id: map.keyType, btf_value_type_id: map.valueType }
+      ? { fd: types.fd.number, keyTypeId: map.keyType, valueTypeId: map.valueType }
       : undefined;
-  const create = (more: object) =>
-    bpfFd(
-      backend,
-      "BPF_MAP_CREATE",
-      mapCreateAttr,
-      { ...attr, ...more },
-      { action: `Cannot create ${label}`, label, mapType: map.type, trace: { map_type: map.type } },
-    );
+  // The kernel judges: objects of other loaders may know more than the rules here.
+  const create = (more: { readonly btf?: typeof btf }): ObjectMap =>
+    createMap({ ...wanted, ...more } as never, { backend, check: false }) as ObjectMap;
   try {
-    let owner: ReturnType<typeof create>;
     try {
-      owner = create(typed ?? {});
+      return cleanup.add(create({ btf }));
     } catch (error) {
-      if (typed === undefined || !(error instanceof SyscallError) || error.code === "EPERM") throw error;
+      if (btf === undefined || !(error instanceof SyscallError) || error.code === "EPERM") throw error;
       // Kernels differ in which maps may have types; without them it works all the same.
+      let made: ObjectMap;
       try {
-        owner = create({});
+        made = cleanup.add(create({}));
       } catch {
         throw error;
       }
       context.warnings.push(`Map "${map.name}" was created without the types of its keys and values (${error.code})`);
+      return made;
     }
-    cleanup.add(owner);
-    const { key, value } = codecsOf(context.spec.btf, map);
-    return bindMap(owner, description, key as Codec<unknown>, value as Codec<unknown>) as ObjectMap;
   } finally {
     inner?.close();
   }
