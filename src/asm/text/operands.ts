@@ -223,7 +223,8 @@ function numberedCall(s: Assembly, start: number, end: number): boolean {
     if (Number.isNaN(index)) return false;
   } else {
     s.sawKernelStyle = true;
-    if (name === "unknown") return emit(s, CALL, 0, CallSource.helper, 0, number);
+    // The kernel's words for a number that is no helper, and for 0.
+    if (name === "unknown" || name === "bpf_unspec") return emit(s, CALL, 0, CallSource.helper, 0, number);
     const helper = findHelper(name);
     if (helper !== undefined) {
       // In a dump of a loaded program the kernel has put an address in place of the number.
