@@ -2,6 +2,7 @@ export * from "./asm/index.ts";
 export { BpfError, type BpfErrorCode, BtfError, ElfError, NotSupportedError, ParseError } from "./errors.ts";
 export * from "./links/index.ts";
 export * from "./maps/index.ts";
+export * from "./object/index.ts";
 export * from "./programs/index.ts";
 export {
   type BackendName,
