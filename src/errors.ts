@@ -31,6 +31,7 @@ export type BpfErrorCode =
   | "ERR_CORE_RELOCATION"
   // ELF
   | "ERR_ELF_INVALID"
+  | "ERR_ELF_LINK"
   // Kernel side
   | "ERR_VERIFIER"
   | "ERR_NOT_SUPPORTED"

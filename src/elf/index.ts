@@ -13,6 +13,8 @@ export {
   SymbolType,
   SymbolVisibility,
 } from "./constants.ts";
+export type { LinkInput } from "./link/input.ts";
+export { linkObjects } from "./link/link.ts";
 export { functionInfos, lineInfos, type ProgramCode } from "./object/info.ts";
 export { type ParseObjectOptions, parseObject } from "./object/parse.ts";
 export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";

@@ -1,6 +1,6 @@
 // Browser-safe.
 
-import { type Btf, openBtf, type TypeId } from "../../btf/index.ts";
+import { type Btf, type BtfDatasec, type BtfSecinfo, openBtf, type TypeId } from "../../btf/index.ts";
 import { KIND } from "../../btf/kinds.ts";
 import { Writer } from "../../bytes/index.ts";
 import { SymbolBinding, SymbolType, SymbolVisibility } from "../constants.ts";
@@ -46,23 +46,14 @@ export function completeBtf(
     else if (datasec.name === ".ksyms") completeKsyms(patch, datasec.id);
     else {
       const section = requireSection(file, datasec.name);
-      const symbols = bySection.get(section.index);
-      const entries = datasec.vars.map((entry) => {
-        const variable = btf.typeById(entry.type);
-        const symbol =
-          variable.kind === "var" && variable.linkage !== "static" ? symbols?.get(variable.name) : undefined;
-        if (symbol !== undefined && isHidden(symbol)) patch.setLinkage(entry.type, LINKAGE_STATIC);
-        return {
-          type: entry.type,
-          offset: symbol === undefined ? entry.offset : Number(symbol.value),
-          size: entry.size,
-        };
-      });
-      for (const { type, offset, size } of entries) {
-        if (offset + size <= section.size) continue;
-        const message = `Variable "${btf.nameOf(type)}" of ${size} bytes at offset ${offset} crosses the end at ${section.size}`;
-        throw elfError("ERR_OUT_OF_RANGE", message, sectionPath(section));
+      const symbols = bySection(section.index);
+      for (const { type } of datasec.vars) {
+        const symbol = symbols.get(btf.nameOf(type));
+        if (symbol !== undefined && isHidden(symbol) && isGlobalVariable(btf, type)) {
+          patch.setLinkage(type, LINKAGE_STATIC);
+        }
       }
+      const entries = placeVariables(btf, datasec, section, symbols);
       patch.setDatasec(datasec.id, section.size, entries);
     }
   }
@@ -89,7 +80,7 @@ function requireSection(file: ObjectFile, name: string): ElfSection {
 }
 
 /** Symbols that other files see, by section and name. */
-function symbolsBySection(file: ObjectFile): Map<number, Map<string, ElfSymbol>> {
+export function symbolsBySection(file: ObjectFile): (section: number) => ReadonlyMap<string, ElfSymbol> {
   const all = new Map<number, Map<string, ElfSymbol>>();
   for (const symbol of file.symbols) {
     if (typeof symbol.section !== "number" || symbol.binding === SymbolBinding.local) continue;
@@ -100,7 +91,37 @@ function symbolsBySection(file: ObjectFile): Map<number, Map<string, ElfSymbol>>
     }
     names.set(symbol.name, symbol);
   }
-  return all;
+  return (section) => all.get(section) ?? new Map();
+}
+
+function isGlobalVariable(btf: Btf, id: TypeId): boolean {
+  const type = btf.typeById(id);
+  return type.kind === "var" && type.linkage !== "static";
+}
+
+/**
+ * The variables of a section where they are: compilers leave the place of one that other files see to its symbol. What
+ * is only declared is left out.
+ *
+ * @param symbols symbols of the section that other files see
+ * @throws ElfError for a variable that reaches beyond the section
+ */
+export function placeVariables(
+  btf: Btf,
+  datasec: BtfDatasec,
+  section: ElfSection,
+  symbols: ReadonlyMap<string, ElfSymbol>,
+): BtfSecinfo[] {
+  return datasec.vars.map((entry) => {
+    const { type, size } = entry;
+    const symbol = isGlobalVariable(btf, type) ? symbols.get(btf.nameOf(type)) : undefined;
+    const offset = symbol === undefined ? entry.offset : Number(symbol.value);
+    if (offset + size > section.size) {
+      const found = `Variable "${btf.nameOf(type)}" of ${size} bytes at offset ${offset}`;
+      throw elfError("ERR_OUT_OF_RANGE", `${found} crosses the end at ${section.size}`, sectionPath(section));
+    }
+    return { type, offset, size };
+  });
 }
 
 function completeKconfig(patch: Patch, id: TypeId, externs: Readonly<Record<string, ExternSpec>>): void {
