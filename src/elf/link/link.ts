@@ -31,7 +31,7 @@ const CALL = Class.jmp | JumpOp.call;
  * @throws ElfError `ERR_ELF_LINK` for objects that do not go together; ElfError, BtfError for one that is malformed
  *
  * @example
- * ```ts
+ * ```ts no-run
  * import { linkObjects, parseObject } from "rawbpf/elf";
  *
  * declare const main: Uint8Array;

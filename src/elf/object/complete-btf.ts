@@ -3,6 +3,7 @@
 import { type Btf, type BtfDatasec, type BtfSecinfo, openBtf, type TypeId } from "../../btf/index.ts";
 import { KIND } from "../../btf/kinds.ts";
 import { Writer } from "../../bytes/index.ts";
+import type { ElfError } from "../../errors.ts";
 import { SymbolBinding, SymbolType, SymbolVisibility } from "../constants.ts";
 import { elfError, sectionPath } from "../errors.ts";
 import type { ElfSection, ElfSymbol } from "../types.ts";
@@ -45,9 +46,10 @@ export function completeBtf(
     if (datasec.name === ".kconfig") completeKconfig(patch, datasec.id, externs);
     else if (datasec.name === ".ksyms") completeKsyms(patch, datasec.id);
     else {
-      const section = requireSection(file, datasec.name);
+      const section = requireSection(file, btf, datasec);
       const symbols = bySection(section.index);
       for (const { type } of datasec.vars) {
+        if (isDeclaration(btf, type)) throw undefinedVariable(btf.nameOf(type), datasec.name);
         const symbol = symbols.get(btf.nameOf(type));
         if (symbol !== undefined && isHidden(symbol) && isGlobalVariable(btf, type)) {
           patch.setLinkage(type, LINKAGE_STATIC);
@@ -73,10 +75,17 @@ function isHidden({ binding, visibility }: ElfSymbol): boolean {
   return visibility === SymbolVisibility.hidden || visibility === SymbolVisibility.internal;
 }
 
-function requireSection(file: ObjectFile, name: string): ElfSection {
+function requireSection(file: ObjectFile, btf: Btf, { name, vars }: BtfDatasec): ElfSection {
   const section = file.elf.sections.find((each) => each.name === name);
   if (section !== undefined) return section;
+  const declared = vars.find(({ type }) => isDeclaration(btf, type));
+  if (declared !== undefined) throw undefinedVariable(btf.nameOf(declared.type), name);
   throw elfError("ERR_ELF_INVALID", `There is no section "${name}", whose variables .BTF describes`, ".BTF");
+}
+
+function undefinedVariable(name: string, section: string): ElfError {
+  const message = `"${name}" of section "${section}" is declared here and defined in another object`;
+  return elfError("ERR_ELF_INVALID", message, ".BTF", undefined, "Link both objects to one");
 }
 
 /** Symbols that other files see, by section and name. */
@@ -92,6 +101,12 @@ export function symbolsBySection(file: ObjectFile): (section: number) => Readonl
     names.set(symbol.name, symbol);
   }
   return (section) => all.get(section) ?? new Map();
+}
+
+/** Whether a variable is defined in another object. */
+function isDeclaration(btf: Btf, id: TypeId): boolean {
+  const type = btf.typeById(id);
+  return type.kind === "var" && type.linkage === "extern";
 }
 
 function isGlobalVariable(btf: Btf, id: TypeId): boolean {
@@ -112,7 +127,8 @@ export function placeVariables(
   section: ElfSection,
   symbols: ReadonlyMap<string, ElfSymbol>,
 ): BtfSecinfo[] {
-  return datasec.vars.map((entry) => {
+  const defined = datasec.vars.filter(({ type }) => !isDeclaration(btf, type));
+  return defined.map((entry) => {
     const { type, size } = entry;
     const symbol = isGlobalVariable(btf, type) ? symbols.get(btf.nameOf(type)) : undefined;
     const offset = symbol === undefined ? entry.offset : Number(symbol.value);

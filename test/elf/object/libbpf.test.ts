@@ -244,7 +244,7 @@ function differences(spec: ObjectSpec, theirs: Theirs): string[] {
 
 /** Objects that libbpf refuses and we do not, with the reason. */
 const ONLY_OURS =
-  /legacy|no-btf|subprogram-sections|\.eb\.o|bpfilter|^opensnitch|grundig|imon|manchester|pulse|raw\.o|rc_mm|samsung|xbox/;
+  /legacy|no-btf|link-b|subprogram-sections|\.eb\.o|bpfilter|^opensnitch|grundig|imon|manchester|pulse|raw\.o|rc_mm|samsung|xbox/;
 
 function run(images: readonly ObjectImage[], prepare: boolean, what: string): void {
   const theirs = libbpf(images, prepare);
