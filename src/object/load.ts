@@ -11,8 +11,9 @@ import { probeFeature } from "../syscall/features.ts";
 import type { KernelBtfCache } from "../syscall/kernel-btf.ts";
 import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
+import { arenaDataOffset, mapArena, placeArenaData } from "./arena.ts";
 import { findAttachTarget } from "./attach-target.ts";
-import { Cleanup } from "./cleanup.ts";
+import { Cleanup, type Closable } from "./cleanup.ts";
 import { codecOf } from "./codecs.ts";
 import { during } from "./errors.ts";
 import {
@@ -28,10 +29,11 @@ import { findKernelSymbols } from "./kallsyms.ts";
 import { fillKconfig, kernelVersionCode } from "./kconfig.ts";
 import { KernelTypes } from "./kernel-types.ts";
 import { type LoadedTypes, loadTypes } from "./load-types.ts";
-import { createObjectMap, fillDataMap, type MapContext, type ObjectMap } from "./maps.ts";
+import { createObjectMap, fillDataMap, type MapContext, type ObjectMap, pinnedObjectMap } from "./maps.ts";
 import { kernelProgramName } from "./names.ts";
-import { BpfObject } from "./object.ts";
+import { BpfObject, type LoadedTable } from "./object.ts";
 import { nameInLog } from "./poison.ts";
+import { type PreparedStructOps, prepareStructOps, type StructOpsMember } from "./struct-ops.ts";
 import { Variable, type VariableStore } from "./variable.ts";
 
 /** How an object is loaded. */
@@ -47,6 +49,11 @@ export interface LoadObjectOptions extends BackendOption {
   readonly maps?: Readonly<Record<string, ObjectMap>> | undefined;
   /** First values of variables, by name, as their types have them in TypeScript; those of `const` ones too. */
   readonly variables?: Readonly<Record<string, unknown>> | undefined;
+  /**
+   * Folder on a BPF file system for maps that are pinned by name. Default `/sys/fs/bpf`, as in libbpf. A folder of your
+   * own keeps others from putting maps there.
+   */
+  readonly pinFolder?: string | undefined;
   /** Put before the kernel's names of maps and programs. Default none. */
   readonly namePrefix?: string | undefined;
   /** Types that CO-RE relocates to. Default: those of the running kernel. */
@@ -93,6 +100,10 @@ class ObjectLoader {
   readonly #kernel: KernelTypes;
   readonly #warnings: string[];
   readonly #modules: ModuleIndices = { descriptors: [], indices: new Map() };
+  readonly #tables = new Map<string, PreparedStructOps>();
+  readonly #members = new Map<string, StructOpsMember>();
+  /** What is kept as long as the object is open, besides maps and programs. */
+  readonly #kept: Closable[] = [];
 
   constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup) {
     // Data of maps is written to; everything else stays as it is.
@@ -118,12 +129,14 @@ class ObjectLoader {
     const selected = this.#select();
     this.#setVariables();
     const missing = this.#missingMaps();
+    this.#prepareTables(missing);
     const programs = new Map(selected.map((program) => [program, program.instructions]));
     this.#relocate(programs);
     const externs = this.#resolveExterns(programs.values());
     for (const [program, instructions] of programs) {
       const resolved = applyExterns(instructions, spec, externs, this.#kernel, this.#modules);
-      programs.set(program, replaceMissingHelpers(poisonMissingMaps(resolved, missing), this.#backend));
+      const placed = this.#placeArena(poisonMissingMaps(resolved, missing));
+      programs.set(program, replaceMissingHelpers(placed, this.#backend));
     }
     const needsTypes = Object.values(spec.maps).some((map) => map.kind === "struct_ops" && map.autocreate);
     const types = loadTypes(this.#backend, spec, programs.values(), {
@@ -143,7 +156,7 @@ class ObjectLoader {
   #select(): ObjectProgramSpec[] {
     const { programs } = this.#spec;
     const wanted = this.#options.programs;
-    const selected = wanted === undefined ? Object.values(programs).filter(({ autoload }) => autoload) : [];
+    const selected = wanted === undefined ? Object.values(programs).filter((each) => this.#isAutomatic(each)) : [];
     for (const name of wanted ?? []) {
       const program = programs[name];
       if (program === undefined) throw unknownName("program", name, programs);
@@ -160,6 +173,37 @@ class ObjectLoader {
       );
     }
     return selected;
+  }
+
+  /** Whether a program is loaded when nothing else is said: of tables for the kernel, only what they refer to. */
+  #isAutomatic(program: ObjectProgramSpec): boolean {
+    if (!program.autoload || program.type !== "struct_ops") return program.autoload;
+    const tables = Object.values(this.#spec.maps).filter(({ structOps }) => structOps !== undefined);
+    const referring = tables.filter(({ structOps }) => Object.values(structOps!.functions).includes(program.name));
+    return referring.length === 0 || referring.some(({ autocreate }) => autocreate);
+  }
+
+  /** Finds the kernel's types of tables that are created. */
+  #prepareTables(missing: ReadonlyMap<string, number>): void {
+    for (const [name, map] of Object.entries(this.#spec.maps)) {
+      if (map.structOps === undefined || missing.has(name)) continue;
+      const table = prepareStructOps(map, this.#spec, this.#kernel);
+      this.#tables.set(name, table);
+      for (const [program, member] of table.members) {
+        const before = this.#members.get(program) ?? member;
+        if (before.type.id !== member.type.id || before.index !== member.index) {
+          const message = `Cannot load program "${program}": tables have it in different members`;
+          throw new BpfError("ERR_OBJECT", message);
+        }
+        this.#members.set(program, member);
+      }
+    }
+  }
+
+  #placeArena(instructions: readonly Instruction[]): readonly Instruction[] {
+    const arena = Object.values(this.#spec.maps).find(({ type }) => type === "arena");
+    if (arena === undefined) return instructions;
+    return placeArenaData(instructions, arenaDataOffset(arena, pageSize(this.#backend.architecture)));
   }
 
   #setVariables(): void {
@@ -240,12 +284,16 @@ class ObjectLoader {
       token: this.#options.token,
       cleanup: this.#cleanup,
       warnings: this.#warnings,
+      structOps: new Map([...this.#tables].map(([name, table]) => [name, table.attributes])),
     };
     for (const [name, map] of Object.entries(spec.maps)) {
       const replacement = this.#options.maps?.[name];
       if (replacement !== undefined) maps[name] = this.#replace(map, replacement);
       else if (!missing.has(name)) {
-        const handle = createObjectMap(map, context);
+        const folder = this.#options.pinFolder ?? "/sys/fs/bpf";
+        const pinned = map.pinning === "by_name";
+        const handle = pinned ? pinnedObjectMap(map, folder, context) : createObjectMap(map, context);
+        if (map.type === "arena") this.#kept.push(this.#cleanup.add(mapArena(map, handle, this.#backend)));
         if (BPF_MAP_OF_VARIABLES.has(map.kind)) fillDataMap(map, handle);
         maps[name] = handle;
       }
@@ -293,6 +341,13 @@ class ObjectLoader {
     const linked = during(`Cannot link program "${name}"`, () => link(instructions, { maps }));
     const target = program.attachBtf ? findAttachTarget(program, this.#kernel) : undefined;
     const attachType = this.#attachType(program);
+    const member = this.#members.get(name);
+    if (program.type === "struct_ops" && member === undefined) {
+      throw new BpfError("ERR_OBJECT", `Cannot load program "${name}": no table for the kernel refers to it`, {
+        hint: "Put it into a struct in section .struct_ops or .struct_ops.link",
+      });
+    }
+    const attachedTo = member?.type ?? target;
     return {
       type: program.type,
       name: probeFeature("prog_name", { backend: this.#backend }) === false ? undefined : this.#nameOf(name),
@@ -301,8 +356,9 @@ class ObjectLoader {
       expectedAttachType: attachType,
       flags: program.flags | (program.sleepable ? BPF_F_SLEEPABLE : 0),
       kernelVersion: this.#spec.version || kernelVersionCode(),
-      attachBtfId: target?.id,
-      attachBtf: target && this.#kernel.descriptor(target.module),
+      memberIndex: member?.index,
+      attachBtfId: attachedTo?.id,
+      attachBtf: attachedTo && this.#kernel.descriptor(attachedTo.module),
       fdArray: this.#modules.descriptors,
       token: this.#options.token,
       btf:
@@ -351,6 +407,16 @@ class ObjectLoader {
     types: LoadedTypes | undefined,
   ): BpfObject {
     const owned = new Cleanup();
+    for (const kept of this.#kept) owned.add(kept);
+    const tables = new Map<string, LoadedTable>();
+    for (const [name, table] of this.#tables) {
+      const value = table.value.slice();
+      for (const place of table.places) {
+        const fd = programs[place.program]?.fd;
+        if (fd !== undefined) value.set(words(fd), place.offset);
+      }
+      tables.set(name, { map: maps[name]!, value, link: this.#spec.maps[name]!.structOps!.link });
+    }
     for (const map of Object.values(maps)) owned.add(map);
     for (const program of Object.values(programs)) owned.add(program);
     const stores = new Map<string, VariableStore>();
@@ -371,7 +437,7 @@ class ObjectLoader {
     this.#cleanup.release();
     types?.fd.close();
     this.#kernel.close();
-    return new BpfObject({ spec: this.#spec, maps, programs, variables, warnings: this.#warnings, owned });
+    return new BpfObject({ spec: this.#spec, maps, programs, variables, warnings: this.#warnings, tables, owned });
   }
 }
 

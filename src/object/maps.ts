@@ -1,10 +1,19 @@
 import type { ObjectMapSpec, ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
 import { BPF_F_MMAPABLE, type MapType } from "../kernel-abi/index.ts";
-import { type BpfMap, createMap } from "../maps/index.ts";
+import {
+  type BpfMap,
+  checkPinName,
+  createMap,
+  MapIncompatibleError,
+  mapDifferences,
+  openPinnedMap,
+  pinObject,
+  unpin,
+} from "../maps/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { mapFreeze, mapUpdate } from "../syscall/commands.ts";
-import { SyscallError } from "../syscall/errors.ts";
+import { isErrno, SyscallError } from "../syscall/errors.ts";
 import { probeFeature } from "../syscall/features.ts";
 import { possibleCpus } from "../syscall/host.ts";
 import { pageSize } from "../syscall/memory.ts";
@@ -110,9 +119,12 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
     token: context.token,
     ...context.structOps?.get(map.name),
   };
+  const typed = (map.keyType !== 0 || map.valueType !== 0) && !WITHOUT_TYPES.has(map.type);
+  // A table for the kernel has the kernel's type, and needs BTF of the object all the same.
+  const table = map.type === "struct_ops";
   const btf =
-    types !== undefined && (map.keyType !== 0 || map.valueType !== 0) && !WITHOUT_TYPES.has(map.type)
-      ? { fd: types.fd.number, keyTypeId: map.keyType, valueTypeId: map.valueType }
+    types !== undefined && (typed || table)
+      ? { fd: types.fd.number, keyTypeId: table ? 0 : map.keyType, valueTypeId: table ? 0 : map.valueType }
       : undefined;
   // The kernel judges: objects of other loaders may know more than the rules here.
   const create = (more: { readonly btf?: typeof btf }): ObjectMap =>
@@ -144,4 +156,54 @@ export function fillDataMap(map: ObjectMapSpec, handle: ObjectMap): void {
   // What was just created is all zeros.
   if (value.some((byte) => byte !== 0)) mapUpdate(handle.owner, new Uint8Array(4), value);
   if (map.frozen) mapFreeze(handle.owner);
+}
+
+/**
+ * Opens the map that is pinned under its name, or creates it and pins it there. One that is there must be like the one
+ * that is wanted. When loading fails later, a pin made here is removed, and one that was there stays.
+ *
+ * @param map as the object has it
+ * @param folder folder on a BPF file system
+ * @param context what it is made with
+ * @throws MapIncompatibleError, SyscallError, BpfError
+ */
+export function pinnedObjectMap(map: ObjectMapSpec, folder: string, context: MapContext): ObjectMap {
+  const { backend, cleanup } = context;
+  const path = `${folder.replace(/\/+$/, "")}/${checkPinName(map.name)}`;
+  const there = openExisting(map, path, context);
+  if (there !== undefined) return there;
+  const made = createObjectMap(map, context);
+  try {
+    pinObject(made.owner, path);
+  } catch (error) {
+    // Someone else was faster: theirs is as good.
+    const other = isErrno(error, "EEXIST") ? openExisting(map, path, context) : undefined;
+    if (other === undefined) throw error;
+    made.close();
+    return other;
+  }
+  cleanup.add({ close: () => void unpin(path, { backend }) });
+  return made;
+}
+
+function openExisting(map: ObjectMapSpec, path: string, context: MapContext): ObjectMap | undefined {
+  const { backend, cleanup } = context;
+  let found: ObjectMap;
+  try {
+    found = cleanup.add(openPinnedMap(path, { backend, ...typedOnly(codecsOf(context.spec.btf, map)) }) as ObjectMap);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+  const { type, name, keySize, valueSize, mapExtra } = map as ObjectMapSpec & { name: string };
+  const maxEntries = entriesOf(map, pageSize(backend.architecture));
+  const wanted = { type, name, keySize, valueSize, maxEntries, flags: flagsOf(map, context), mapExtra };
+  const differences = mapDifferences(wanted, found.description);
+  if (differences.length > 0) throw new MapIncompatibleError(`Cannot use the pin ${path}`, differences);
+  return found;
+}
+
+/** Codecs only: sizes are the map's own. */
+function typedOnly({ key, value }: ReturnType<typeof codecsOf>): object {
+  return { ...(typeof key === "object" && { key }), ...(typeof value === "object" && { value }) };
 }

@@ -1,12 +1,23 @@
 import { closest } from "../bytes/index.ts";
 import type { ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import type { Link } from "../links/index.ts";
+import { AttachType } from "../kernel-abi/index.ts";
+import { Link } from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
+import { linkCreate, mapDelete, mapUpdate } from "../syscall/commands.ts";
 import { attachBySection } from "./attach.ts";
 import { Cleanup, type Closable } from "./cleanup.ts";
 import type { ObjectMap } from "./maps.ts";
 import type { Variable } from "./variable.ts";
+
+/** A table of functions for the kernel, ready to take effect. */
+export interface LoadedTable {
+  readonly map: ObjectMap;
+  /** The kernel's value, with the descriptors of programs. */
+  readonly value: Uint8Array;
+  /** Whether it takes effect by a link. */
+  readonly link: boolean;
+}
 
 /** What a {@link BpfObject} is made of. */
 export interface ObjectParts {
@@ -15,6 +26,7 @@ export interface ObjectParts {
   readonly programs: Readonly<Record<string, Program>>;
   readonly variables: Readonly<Record<string, Variable>>;
   readonly warnings: readonly string[];
+  readonly tables: ReadonlyMap<string, LoadedTable>;
   readonly owned: Closable;
 }
 
@@ -22,6 +34,8 @@ export interface ObjectParts {
 export interface AttachObjectOptions {
   /** Names of the programs. Default: all that are loaded. */
   readonly programs?: readonly string[] | undefined;
+  /** Names of the `struct_ops` maps. Default: all that were created. */
+  readonly structOps?: readonly string[] | undefined;
 }
 
 /**
@@ -39,6 +53,7 @@ export class BpfObject {
   readonly variables: Readonly<Record<string, Variable>>;
   /** What was odd, and what had to be done without, one sentence each. */
   readonly warnings: readonly string[];
+  readonly #tables: ReadonlyMap<string, LoadedTable>;
   readonly #owned: Closable;
 
   /** @internal made by `loadObject` */
@@ -48,6 +63,7 @@ export class BpfObject {
     this.programs = parts.programs;
     this.variables = parts.variables;
     this.warnings = parts.warnings;
+    this.#tables = parts.tables;
     this.#owned = parts.owned;
   }
 
@@ -89,16 +105,24 @@ export class BpfObject {
   attach(options: AttachObjectOptions = {}): ObjectLinks {
     const made = new Cleanup();
     const links: Record<string, Link> = Object.create(null);
+    const others: Closable[] = [];
     try {
       for (const name of options.programs ?? Object.keys(this.programs)) {
         const link = attachBySection(this.program(name), this.spec.programs[name]!);
         if (link !== undefined) links[name] = made.add(link);
       }
+      for (const name of options.structOps ?? this.#tables.keys()) {
+        const table = this.#tables.get(name);
+        if (table === undefined) throw new BpfError("ERR_OBJECT", `The object has no struct_ops map "${name}"`);
+        const link = attachTable(table);
+        if (link instanceof Link) links[name] = made.add(link);
+        else others.push(made.add(link));
+      }
     } catch (error) {
       made.close();
       throw error;
     }
-    return new ObjectLinks(links);
+    return new ObjectLinks(links, others);
   }
 
   /** Closes programs, maps and variables. Idempotent. */
@@ -117,13 +141,17 @@ export class ObjectLinks {
   /** Attachments by name of the program. */
   readonly links: Readonly<Record<string, Link>>;
 
+  readonly #others: Closable[];
+
   /** @internal made by `BpfObject.attach` */
-  constructor(links: Readonly<Record<string, Link>>) {
+  constructor(links: Readonly<Record<string, Link>>, others: Closable[] = []) {
     this.links = links;
+    this.#others = others;
   }
 
   /** Detaches all, the last one first. Idempotent. */
   close(): void {
+    for (const other of this.#others.splice(0).reverse()) other.close();
     for (const link of Object.values(this.links).reverse()) link.close();
   }
 
@@ -131,6 +159,16 @@ export class ObjectLinks {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/** Puts a table into effect: a link, or for those without one, something that takes it out again. */
+function attachTable({ map, value, link }: LoadedTable): Link | Closable {
+  const key = new Uint8Array(4);
+  mapUpdate(map.owner, key, value);
+  if (!link) return { close: () => mapDelete(map.owner, key) };
+  const attr = { map_fd: map.fd, attach_type: AttachType.struct_ops };
+  const label = `struct_ops ${map.owner.label}`;
+  return new Link(label, [linkCreate(map.owner.backend, attr, label)]);
 }
 
 function pick<T>(record: Readonly<Record<string, T>>, name: string, what: string): T {

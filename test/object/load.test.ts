@@ -1,10 +1,19 @@
+import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { openBtf } from "../../src/btf/index.ts";
 import { parseObject } from "../../src/elf/index.ts";
-import type { BpfCommand } from "../../src/kernel-abi/index.ts";
+import { type BpfCommand, btfLoadAttr } from "../../src/kernel-abi/index.ts";
 import { loadObject } from "../../src/object/index.ts";
 import { VerifierError } from "../../src/programs/index.ts";
-import { FakeKernel } from "../../src/syscall/index.ts";
+import {
+  FakeKernel,
+  FEATURES,
+  type FeatureName,
+  kernelVersion,
+  probeFeature,
+  requireFeature,
+} from "../../src/syscall/index.ts";
 import { fixture } from "../elf/build.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
 
@@ -125,6 +134,66 @@ requires(
   );
   assert.match(error.message, / at \.\/core-kernel\.c:\d+/);
   assert.match(error.explanation ?? "", /is not in this kernel/);
+});
+
+requires(
+  test,
+  "bpf",
+  "kernel-btf",
+)("tables for the kernel take effect while they are attached", () => {
+  using object = loadObject(fixture("struct-ops.el.o"));
+  assert.equal(Object.keys(object.programs).sort(), ["cong_avoid", "ssthresh", "undo_cwnd"]);
+  assert.ok(object.maps.optional === undefined);
+  const listed = (): string => readFileSync("/proc/sys/net/ipv4/tcp_available_congestion_control", "utf8");
+  const links = object.attach({ structOps: ["by_link"] });
+  assert.match(listed(), /rawbpf_two/);
+  links.close();
+  assert.not.match(listed(), /rawbpf_two/);
+  const created = object.attach({ structOps: ["by_creation"] });
+  assert.match(listed(), /rawbpf_one/);
+  created.close();
+  created.close();
+  assert.not.match(listed(), /rawbpf_one/);
+});
+
+requires(test, "bpf")("an arena is mapped before programs are loaded, with its variables", () => {
+  using object = loadObject(fixture("arena.el.o"));
+  assert.is(object.program("program").run({}).returnValue, 0);
+  assert.equal(object.variable("sum").bytes(), Uint8Array.of(20, 0, 0, 0, 0, 0, 0, 0));
+});
+
+test("a feature is asked for once, and what cannot be told is not kept", () => {
+  const kernel = new FakeKernel();
+  let answer: string | undefined = "EPERM";
+  kernel.on("BPF_MAP_CREATE", () => answer);
+  assert.is(probeFeature("mmapable", kernel), undefined);
+  answer = "EINVAL";
+  assert.is(probeFeature("mmapable", kernel), false);
+  answer = undefined;
+  assert.is(probeFeature("mmapable", kernel), false);
+  assert.throws(() => requireFeature("mmapable", kernel), /needs Linux 5\.5 or newer/);
+  assert.is(probeFeature("mmapable", new FakeKernel()), true);
+  assert.equal(kernel.open, []);
+});
+
+requires(test, "bpf")("this kernel has every feature that is as old as it is", () => {
+  const version = kernelVersion()!;
+  for (const [name, { since }] of Object.entries(FEATURES)) {
+    const [major = 0, minor = 0] = since.split(".").map(Number);
+    const there = version.major > major || (version.major === major && version.minor >= minor);
+    if (there) assert.is(probeFeature(name as FeatureName), true, name);
+  }
+});
+
+test("types that an old kernel does not know are replaced", () => {
+  const kernel = new FakeKernel();
+  kernel.on("BPF_BTF_LOAD", (request) => {
+    const bytes = request.memory(btfLoadAttr, "btf", request.get(btfLoadAttr, "btf_size")).slice();
+    const types = [...openBtf(bytes).types()];
+    return types.some(({ kind }) => kind === "datasec" || kind === "var") ? "EINVAL" : undefined;
+  });
+  using object = loadObject(packetCount, { backend: kernel.backend });
+  assert.equal(object.warnings, ["Types were replaced that this kernel does not know: datasec"]);
 });
 
 test.run();
