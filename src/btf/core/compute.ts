@@ -190,13 +190,16 @@ function findCandidates(context: Context, type: TypeId): Candidate[] {
   const { local, targets } = context;
   const kind = local.kindOf(type);
   const name = essentialName(local.nameOf(type));
-  const search = (target: CoreTarget): Candidate[] =>
-    target.btf
-      .idsByEssentialName(name)
-      .filter(
-        (id) => (id >= target.btf.firstId || target === targets[0]) && kindsCompatible(kind, target.btf.kindOf(id)),
-      )
-      .map((id) => ({ target, type: id, answers: new Map() }));
+  const enums = kindsCompatible(kind, "enum");
+  const search = (target: CoreTarget): Candidate[] => {
+    const { btf } = target;
+    const ids = enums
+      ? [...btf.idsByEssentialName(name, "enum"), ...btf.idsByEssentialName(name, "enum64")].sort((a, b) => a - b)
+      : btf.idsByEssentialName(name, kind);
+    // Of what stands for the kernel, all types count; of a module, its own.
+    const own = target === targets[0] ? ids : ids.filter((id) => id >= btf.firstId);
+    return own.map((id) => ({ target, type: id, answers: new Map() }));
+  };
   const [first, ...others] = targets;
   const found = first === undefined ? [] : search(first);
   if (found.length > 0) return found;
