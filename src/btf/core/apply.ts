@@ -16,7 +16,7 @@ import {
   withMeta,
 } from "../../asm/index.ts";
 import { BtfError } from "../../errors.ts";
-import { formatRelocation, relocationKey } from "./compute.ts";
+import { formatRelocation } from "./compute.ts";
 import { coreError } from "./errors.ts";
 import type { CoreFixup, CoreInstructionRelocation, CoreRelocation } from "./types.ts";
 
@@ -98,7 +98,7 @@ export function applyFixup(insn: Instruction, fixup: CoreFixup): Instruction[] {
  * ```
  */
 export function applyFixups(instructions: readonly Instruction[], fixups: readonly CoreFixup[]): Instruction[] {
-  const byKey = new Map(fixups.map((fixup) => [relocationKey(fixup.relocation), fixup]));
+  let find: ReturnType<typeof finder> | undefined;
   const out: Instruction[] = [];
   for (const [index, insn] of instructions.entries()) {
     const relocation = insn.meta?.relocation;
@@ -106,7 +106,8 @@ export function applyFixups(instructions: readonly Instruction[], fixups: readon
       out.push(insn);
       continue;
     }
-    const fixup = byKey.get(relocationKey(relocation.relocation));
+    find ??= finder(fixups);
+    const fixup = find(relocation.relocation);
     if (fixup === undefined) {
       const { kind, type, access } = relocation.relocation;
       const path = `instruction[${index}]`;
@@ -120,6 +121,18 @@ export function applyFixups(instructions: readonly Instruction[], fixups: readon
     }
   }
   return out;
+}
+
+/** Finds answers. By type first: an object of 200 programs applies the same answers to each, so this must be cheap. */
+function finder(fixups: readonly CoreFixup[]): (relocation: CoreRelocation) => CoreFixup | undefined {
+  const byType = new Map<number, CoreFixup[]>();
+  for (const fixup of fixups) {
+    const list = byType.get(fixup.relocation.type);
+    if (list === undefined) byType.set(fixup.relocation.type, [fixup]);
+    else list.push(fixup);
+  }
+  return ({ kind, type, access }) =>
+    byType.get(type)?.find(({ relocation }) => relocation.kind === kind && relocation.access === access);
 }
 
 function fail(fixup: CoreFixup, what: string): BtfError {

@@ -96,7 +96,7 @@ export function computeFixups(
 }
 
 /** What makes two relocations the same question, for one BTF of local types. */
-export function relocationKey({ kind, type, access }: CoreRelocation): string {
+function relocationKey({ kind, type, access }: CoreRelocation): string {
   return `${kind} ${type} ${access}`;
 }
 
