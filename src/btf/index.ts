@@ -27,3 +27,5 @@ export { StringTable } from "./strings.ts";
 export { type RenumberedTypes, type SubsetBtfOptions, subsetBtf } from "./subset.ts";
 export type * from "./types.ts";
 export { validateBtf } from "./validate.ts";
+export { codec } from "./values/codec.ts";
+export type { CodecOptions, ValueOptions } from "./values/options.ts";

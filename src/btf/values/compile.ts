@@ -1,0 +1,208 @@
+// Browser-safe.
+
+import { type DecodeOptions, type Decoder, enumBits, narrowed, readerOf } from "./decode.ts";
+import type { ArrayPlan, BitsPlan, EnumPlan, FieldPlan, Plan, StructPlan } from "./plan.ts";
+import { anyBit, bigEndianReaders, enumValue, flagsValue, littleEndianReaders, type Readers, text } from "./scalars.ts";
+
+/** Members that one decoder may have altogether; more are left to closures. */
+const MAX_COMPILED_FIELDS = 20_000;
+
+/** Arrays of that many numbers are written as literals. */
+const MAX_UNROLLED = 16;
+
+let allowed: boolean | undefined;
+
+/** Whether code may be generated here: a content security policy may forbid it. */
+export function mayCompile(): boolean {
+  if (allowed === undefined) {
+    try {
+      allowed = new Function("return true")() === true;
+    } catch {
+      allowed = false;
+    }
+  }
+  return allowed;
+}
+
+/**
+ * Compiles a decoder with `new Function`: objects come from literals, so that they share one shape and need no loop.
+ *
+ * Nothing of the type gets into the code but numbers that this library worked out, and names of members as
+ * `JSON.stringify` writes them.
+ *
+ * @returns `undefined` when the plan is too large to be worth it
+ */
+export function compiledDecoder(plan: Plan, options: DecodeOptions): Decoder | undefined {
+  const code = decoderSource(plan, options);
+  if (code === undefined) return undefined;
+  const make = new Function("tools", code.source) as (tools: readonly unknown[]) => Decoder;
+  return make(code.tools);
+}
+
+/**
+ * Source of a decoder: the body of a function that takes `tools` and returns the decoder.
+ *
+ * @returns `undefined` when the plan is too large
+ */
+export function decoderSource(
+  plan: Plan,
+  options: DecodeOptions,
+): { readonly source: string; readonly tools: readonly unknown[] } | undefined {
+  const compiler = new Compiler(options);
+  const result = compiler.expression(plan, 0);
+  if (compiler.fields > MAX_COMPILED_FIELDS) return undefined;
+  return { source: compiler.source(result), tools: compiler.tools };
+}
+
+class Compiler {
+  readonly tools: unknown[] = [];
+  fields = 0;
+  readonly #options: DecodeOptions;
+  readonly #readers: Readers;
+  readonly #declarations: string[] = [];
+  readonly #toolNames = new Map<unknown, string>();
+  /** Names of functions, by the fields of their struct or by their array. */
+  readonly #functions = new Map<object, string>();
+
+  constructor(options: DecodeOptions) {
+    this.#options = options;
+    this.#readers = options.littleEndian ? littleEndianReaders : bigEndianReaders;
+  }
+
+  source(result: string): string {
+    const tools = this.tools.map((_, i) => `const t${i} = tools[${i}];`);
+    return [
+      '"use strict";',
+      ...tools,
+      ...this.#declarations,
+      `return function decode(b, o, e) { return ${result}; };`,
+    ].join("\n");
+  }
+
+  /** An expression for the value at `o + at`. */
+  expression(plan: Plan, at: number): string {
+    const place = at === 0 ? "o" : `o + ${at}`;
+    switch (plan.kind) {
+      case "int":
+        return this.#int(plan.size, plan.signed, this.#options.safe, at);
+      case "bool":
+        return plan.size === 1 ? `b[${place}] !== 0` : `${this.#tool(anyBit)}(b, ${place}, ${plan.size})`;
+      case "bits":
+        return this.#bits(plan, at);
+      case "float":
+        return `${this.#tool(plan.size === 4 ? this.#readers.f32 : this.#readers.f64)}(b, ${place})`;
+      case "ptr":
+        if (plan.size === 4) return `BigInt(${this.#int(4, false, false, at)})`;
+        return this.#int(8, false, false, at);
+      case "enum":
+        return this.#enum(plan, this.#int(plan.size, plan.signed, false, at));
+      case "text":
+        return `${this.#tool(text)}(b, ${place}, ${plan.rest ? "e" : `o + ${at + plan.size}`})`;
+      case "bytes":
+        if (plan.rest) return `b.slice(${place}, Math.max(${place}, e))`;
+        return `b.slice(${place}, o + ${at + plan.size})`;
+      case "array":
+        return this.#array(plan, at);
+      case "struct":
+        return `${this.#struct(plan)}(b, ${place}, e)`;
+      default:
+        return plan satisfies never;
+    }
+  }
+
+  #tool(tool: unknown): string {
+    let name = this.#toolNames.get(tool);
+    if (name === undefined) {
+      name = `t${this.tools.length}`;
+      this.tools.push(tool);
+      this.#toolNames.set(tool, name);
+    }
+    return name;
+  }
+
+  #int(size: number, signed: boolean, safe: boolean, at: number): string {
+    const littleEndian = this.#options.littleEndian;
+    if (size > 4) return `${this.#tool(this.#readers[readerOf(size, signed, safe)])}(b, o + ${at})`;
+    const bytes = Array.from({ length: size }, (_, i) => {
+      const shift = 8 * (littleEndian ? i : size - 1 - i);
+      return `b[o + ${at + i}]${shift === 0 ? "" : ` << ${shift}`}`;
+    });
+    const value = bytes.join(" | ");
+    const spare = 32 - 8 * size;
+    if (signed) return spare === 0 ? `(${value})` : `(${size === 1 ? value : `(${value})`} << ${spare} >> ${spare})`;
+    return size === 4 ? `((${value}) >>> 0)` : size === 1 ? value : `(${value})`;
+  }
+
+  #bits({ shift, width, signed, of }: BitsPlan, at: number): string {
+    const { safe } = this.#options;
+    let number: string;
+    if (width <= 32 && shift + width <= 32) number = this.#fewBits(shift, width, signed, at);
+    else {
+      const wide = width > 32;
+      const read = this.#tool(wide ? this.#readers.wideBits : this.#readers.bits);
+      number = `${read}(b, o + ${at}, ${shift}, ${width}, ${signed})`;
+      if (wide && safe && width <= 64 && of.kind === "int") number = `${this.#tool(narrowed)}(${number})`;
+    }
+    if (of.kind === "int") return number;
+    if (of.kind === "bool") return width <= 32 ? `${number} !== 0` : `${number} !== 0n`;
+    return `${this.#tool(enumBits(of, width))}(${number})`;
+  }
+
+  /** Bits that one 32-bit word can hold, read without a call. */
+  #fewBits(shift: number, width: number, signed: boolean, at: number): string {
+    const size = Math.ceil((shift + width) / 8);
+    const word = this.#int(size, false, false, at);
+    const right = this.#options.littleEndian ? shift : 8 * size - shift - width;
+    if (signed) return `(${word} << ${32 - width - right} >> ${32 - width})`;
+    return width === 32 ? word : `((${word} >>> ${right}) & ${2 ** width - 1})`;
+  }
+
+  #enum({ table, flags, size }: EnumPlan, number: string): string {
+    const name = this.#tool(table);
+    return flags
+      ? `${this.#tool(flagsValue)}(${name}, ${number}, ${size})`
+      : `${this.#tool(enumValue)}(${name}, ${number})`;
+  }
+
+  #array(plan: ArrayPlan, at: number): string {
+    const { element, length, rest } = plan;
+    const { size } = element;
+    const scalar = element.kind !== "struct" && element.kind !== "array";
+    if (!rest && scalar && length <= MAX_UNROLLED) {
+      return `[${Array.from({ length }, (_, i) => this.expression(element, at + i * size)).join(", ")}]`;
+    }
+    let name = this.#functions.get(plan);
+    if (name === undefined) {
+      name = `a${this.#functions.size}`;
+      this.#functions.set(plan, name);
+      const count = rest ? `Math.max(0, Math.floor((e - o) / ${size}))` : `${length}`;
+      this.#declarations.push(
+        `function ${name}(b, o, e) {`,
+        `  const n = ${count}, list = [];`,
+        `  for (let i = 0; i < n; i++, o += ${size}) list.push(${this.expression(element, 0)});`,
+        "  return list;",
+        "}",
+      );
+    }
+    return `${name}(b, o + ${at}, e)`;
+  }
+
+  #struct(plan: StructPlan): string {
+    const known = this.#functions.get(plan.fields);
+    if (known !== undefined) return known;
+    const name = `s${this.#functions.size}`;
+    this.#functions.set(plan.fields, name);
+    this.fields += plan.fields.length;
+    const lines = this.fields > MAX_COMPILED_FIELDS ? [] : plan.fields.map((field) => this.#property(field));
+    this.#declarations.push(`function ${name}(b, o, e) {`, `  return {${lines.join(",")}\n  };`, "}");
+    return name;
+  }
+
+  #property({ name, plan, at, limit }: FieldPlan): string {
+    // A literal's `__proto__: x` sets the prototype, a computed name does not.
+    const key = name === "__proto__" ? '["__proto__"]' : JSON.stringify(name);
+    const value = this.expression(plan, at);
+    if (limit === undefined) return `\n    ${key}: ${value}`;
+    return `\n    ${key}: ((e) => ${value})(o + ${at + limit})`;
+  }
+}
