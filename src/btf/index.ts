@@ -23,6 +23,7 @@ export {
 export type { BtfHeader, BtfImage, BtfOrigin } from "./image.ts";
 export { essentialName } from "./names.ts";
 export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";
+export { type ToCOptions, toC } from "./print/c.ts";
 export { StringTable } from "./strings.ts";
 export { type RenumberedTypes, type SubsetBtfOptions, subsetBtf } from "./subset.ts";
 export type * from "./types.ts";
