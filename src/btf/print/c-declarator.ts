@@ -44,13 +44,11 @@ export function endless(btf: Btf, id: number, what: string): BtfError {
 export function declaration(context: DeclaratorContext, id: number, name: string, depth = 0): string {
   const { btf } = context;
   if (depth > MAX_NESTING) throw endless(btf, id, `More than ${MAX_NESTING} declarations inside one another`);
-  // From the outside in: what was read so far is `inner`, what qualifies the next type down is `qualifiers`.
+  // From the outside in: `inner` is what was read so far, `words` is what qualifies the next type down.
   let inner = name;
-  let qualifiers: string[] = [];
-  let tags: string[] = [];
+  let words = "";
+  let tags = "";
   let pointer = false;
-  const finish = (type: BtfType): string =>
-    [...qualifiers, context.base(type, depth), ...tags, inner].filter((word) => word !== "").join(" ");
   for (let at = id; ; ) {
     if (--context.budget < 0) throw endless(btf, id, "The declaration is too long");
     const type = btf.typeById(at);
@@ -59,19 +57,17 @@ export function declaration(context: DeclaratorContext, id: number, name: string
       case "volatile":
       case "restrict":
         // An array hands its own on to its elements, which may have the same.
-        if (!qualifiers.includes(type.kind)) qualifiers.unshift(type.kind);
+        if (!words.includes(type.kind)) words = `${type.kind} ${words}`;
         break;
       case "type_tag":
-        tags.unshift(...typeTag(type, context.tags));
+        tags = `${typeTag(type, context.tags)}${tags}`;
         break;
-      case "ptr": {
-        const words = [...qualifiers, ...tags, inner].filter((word) => word !== "");
-        inner = `*${words.join(" ")}`;
-        qualifiers = [];
-        tags = [];
+      case "ptr":
+        inner = words === "" && tags === "" ? `*${inner}` : `*${words}${tags}${inner}`.trimEnd();
+        words = "";
+        tags = "";
         pointer = true;
         break;
-      }
       case "array":
         inner = `${pointer ? `(${inner})` : inner}[${type.length}]`;
         pointer = false;
@@ -80,14 +76,15 @@ export function declaration(context: DeclaratorContext, id: number, name: string
         inner = `${pointer ? `(${inner})` : inner}(${parameters(context, type, depth + 1)})`;
         pointer = false;
         // A function cannot be qualified.
-        qualifiers = [];
-        tags = [];
+        words = "";
+        tags = "";
         break;
       case "typedef":
-        if (!isBuiltInTypedef(type) || type.type === 0) return finish(type);
+        if (!isBuiltInTypedef(type) || type.type === 0)
+          return `${words}${context.base(type, depth)} ${tags}${inner}`.trimEnd();
         break;
       default:
-        return finish(type);
+        return `${words}${context.base(type, depth)} ${tags}${inner}`.trimEnd();
     }
     at = type.kind === "func_proto" ? type.returnType : type.type;
   }
@@ -100,8 +97,8 @@ function parameters(context: DeclaratorContext, proto: BtfFuncProto, depth: numb
   return list.join(", ");
 }
 
-function typeTag(type: BtfTypeTag, style: TagStyle): string[] {
-  return style === "none" ? [] : [tagText("btf_type_tag", type.name, type.attribute, style)];
+function typeTag(type: BtfTypeTag, style: TagStyle): string {
+  return style === "none" ? "" : `${tagText("btf_type_tag", type.name, type.attribute, style)} `;
 }
 
 /**

@@ -3,7 +3,8 @@
 import type { BtfError } from "../../errors.ts";
 import type { Btf } from "../btf.ts";
 import { btfError } from "../image.ts";
-import type { BtfType } from "../types.ts";
+import { infoKind, KIND_NAMES } from "../kinds.ts";
+import type { BtfKind, BtfType } from "../types.ts";
 import { isBuiltInNumber, isBuiltInTypedef } from "./c-names.ts";
 
 /** One declaration to print. */
@@ -32,20 +33,33 @@ interface Frame extends Wanted {
   next: number;
 }
 
+/** What is known of a type: bits of one byte. */
+const DECLARED = 1;
+const DEFINED = 2;
+/** A typedef of which the type behind it is complete as well. */
+const COMPLETE = 4;
+/** Its needs are being met: those of its definition, those of its name. */
+const OPEN_COMPLETE = 8;
+const OPEN_NAME = 16;
+/** Not a unit, a unit. */
+const EMBEDDED = 32;
+const UNIT = 64;
+
 /**
  * Finds the order of declarations: each after all that it needs. Walks with a stack of its own, so that chains of any
  * length do not exhaust that of the machine, and remembers what was declared from one root to the next.
  */
 export class DeclarationOrder {
   readonly #btf: Btf;
-  readonly #declared = new Set<number>();
-  readonly #defined = new Set<number>();
-  /** Typedefs of which also the type behind them is complete. */
-  readonly #complete = new Set<number>();
-  readonly #open = new Set<number>();
+  readonly #state: Uint8Array;
+  /** In which walk a type was last met, as complete and as a name. */
+  readonly #met: readonly [Uint32Array, Uint32Array, Uint32Array];
+  #walk = 0;
 
   constructor(btf: Btf) {
     this.#btf = btf;
+    this.#state = new Uint8Array(btf.endId);
+    this.#met = [new Uint32Array(btf.endId), new Uint32Array(btf.endId), new Uint32Array(btf.endId)];
   }
 
   /**
@@ -57,7 +71,8 @@ export class DeclarationOrder {
   of(root: number): Step[] {
     const steps: Step[] = [];
     const stack: Frame[] = [];
-    const start = this.#unit(root) ? [{ id: root, need: "complete" as const }] : this.#wantsOf(root, "complete");
+    const alone = this.#unit(root) || isEnum(this.#btf.kindOf(root));
+    const start = alone ? [{ id: root, need: "complete" as const }] : this.#wantsOf(root, "complete");
     for (const wanted of start) {
       this.#enter(wanted, stack, steps);
       for (let frame = stack.at(-1); frame !== undefined; frame = stack.at(-1)) {
@@ -74,83 +89,62 @@ export class DeclarationOrder {
 
   /** Whether a type has a declaration of its own. */
   #unit(id: number): boolean {
-    const type = this.#btf.typeById(id);
-    switch (type.kind) {
-      case "typedef":
-        return !isBuiltInTypedef(type);
-      case "enum":
-      case "enum64":
-      case "fwd":
-      case "func":
-      case "var":
-        return true;
-      case "struct":
-      case "union":
-        return type.name !== "";
-      case "int":
-      case "float":
-        return !isBuiltInNumber(type.name);
-      default:
-        return false;
-    }
+    const state = this.#state[id]!;
+    if ((state & (UNIT | EMBEDDED)) !== 0) return (state & UNIT) !== 0;
+    const unit = isUnit(this.#btf.typeById(id));
+    this.#state[id] = state | (unit ? UNIT : EMBEDDED);
+    return unit;
+  }
+
+  #mark(id: number, bit: number): boolean {
+    const before = this.#state[id]!;
+    this.#state[id] = before | bit;
+    return (before & bit) === 0;
   }
 
   #enter({ id: wanted, need }: Wanted, stack: Frame[], steps: Step[]): void {
     const type = namesake(this.#btf, this.#btf.typeById(wanted));
     const { id } = type;
+    const state = this.#state[id]!;
     switch (type.kind) {
       case "fwd":
-        if (!this.#declared.has(id)) steps.push({ id, what: "declare" });
-        this.#declared.add(id);
+        if (this.#mark(id, DECLARED)) steps.push({ id, what: "declare" });
         return;
       case "enum":
       case "enum64":
       case "int":
       case "float":
-        if (!this.#defined.has(id)) steps.push({ id, what: "define" });
-        this.#defined.add(id);
+        if (this.#mark(id, DEFINED)) steps.push({ id, what: "define" });
         return;
       case "struct":
       case "union":
-        if (this.#defined.has(id)) return;
+        if ((state & DEFINED) !== 0) return;
         if (need === "name") {
           // Inside of its own braces it is declared.
-          if (stack.at(-1)?.id === id) return;
-          if (!this.#declared.has(id)) steps.push({ id, what: "declare" });
-          this.#declared.add(id);
+          if (stack.at(-1)?.id !== id && this.#mark(id, DECLARED)) steps.push({ id, what: "declare" });
           return;
         }
         break;
       case "typedef":
-        if (need === "name" ? this.#defined.has(id) : this.#complete.has(id)) return;
+        if ((state & (need === "name" ? DEFINED : COMPLETE)) !== 0) return;
         break;
       default:
-        if (this.#defined.has(id)) return;
+        if ((state & DEFINED) !== 0) return;
     }
-    const key = keyOf(id, need);
-    if (this.#open.has(key)) {
-      const around = stack.slice(stack.findIndex((frame) => keyOf(frame.id, frame.need) === key) + 1);
-      if (need === "element" || around.some((frame) => frame.need === "element")) return;
+    if (!this.#mark(id, openBit(need))) {
+      const start = stack.findIndex((frame) => frame.id === id && openBit(frame.need) === openBit(need));
+      if (need === "element" || stack.slice(start + 1).some((frame) => frame.need === "element")) return;
       throw this.#cycle(type);
     }
-    this.#open.add(key);
     const wants = this.#wantsOf(id, need);
     if (type.kind === "typedef" && need !== "name") wants.push({ id, need: "name" });
     stack.push({ id, need, wants, next: 0 });
   }
 
   #leave({ id, need }: Frame, steps: Step[]): void {
-    this.#open.delete(keyOf(id, need));
-    if (this.#btf.kindOf(id) === "typedef") {
-      if (need !== "name") this.#complete.add(id);
-      else if (!this.#defined.has(id)) {
-        steps.push({ id, what: "define" });
-        this.#defined.add(id);
-      }
-      return;
-    }
-    steps.push({ id, what: "define" });
-    this.#defined.add(id);
+    this.#state[id]! &= ~openBit(need);
+    if (need !== "name" && this.#btf.kindOf(id) === "typedef") this.#mark(id, COMPLETE);
+    else if (this.#mark(id, DEFINED)) steps.push({ id, what: "define" });
   }
 
   /**
@@ -159,60 +153,58 @@ export class DeclarationOrder {
    */
   #wantsOf(id: number, need: Need): Wanted[] {
     const wants: Wanted[] = [];
-    const seen = new Set<number>();
     const pending: Wanted[] = [];
-    const push = (id: number, need: Need): void => {
-      const key = keyOf(id, need);
-      if (seen.has(key)) return;
-      seen.add(key);
-      pending.push({ id, need });
-    };
-    const parts = (id: number, need: Need): void => {
-      const type = this.#btf.typeById(id);
-      switch (type.kind) {
-        case "struct":
-        case "union":
-          for (let i = type.members.length - 1; i >= 0; i--) push(type.members[i]!.type, "complete");
-          break;
-        case "array":
-          // An element must be complete even behind a pointer.
-          push(type.type, need === "complete" ? "complete" : "element");
-          break;
-        case "ptr":
-        case "func":
-          push(type.type, "name");
-          break;
-        case "func_proto":
-          for (let i = type.params.length - 1; i >= 0; i--) push(type.params[i]!.type, "name");
-          push(type.returnType, "name");
-          break;
-        case "typedef":
-        case "const":
-        case "volatile":
-        case "restrict":
-        case "type_tag":
-        case "decl_tag":
-          push(type.type, need);
-          break;
-        case "var":
-          push(type.type, "name");
-          break;
-        case "datasec":
-          for (let i = type.vars.length - 1; i >= 0; i--) push(type.vars[i]!.type, "complete");
-          break;
-        default:
-          break;
-      }
-    };
-    parts(id, need);
+    this.#walk++;
+    this.#parts(id, need, pending);
     for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
-      const anonymous = this.#btf.nameOf(at.id) === "";
-      const kind = this.#btf.kindOf(at.id);
-      if (anonymous && (kind === "enum" || kind === "enum64")) continue;
       if (this.#unit(at.id)) wants.push(at);
-      else parts(at.id, at.need);
+      else this.#parts(at.id, at.need, pending);
     }
     return wants;
+  }
+
+  /** Puts the types that a type is made of on a stack, the first on top. */
+  #parts(id: number, need: Need, pending: Wanted[]): void {
+    const type = this.#btf.typeById(id);
+    switch (type.kind) {
+      case "struct":
+      case "union":
+        for (let i = type.members.length - 1; i >= 0; i--) this.#push(type.members[i]!.type, "complete", pending);
+        break;
+      case "array":
+        // An element must be complete even behind a pointer.
+        this.#push(type.type, need === "complete" ? "complete" : "element", pending);
+        break;
+      case "ptr":
+      case "func":
+      case "var":
+        this.#push(type.type, "name", pending);
+        break;
+      case "func_proto":
+        for (let i = type.params.length - 1; i >= 0; i--) this.#push(type.params[i]!.type, "name", pending);
+        this.#push(type.returnType, "name", pending);
+        break;
+      case "typedef":
+      case "const":
+      case "volatile":
+      case "restrict":
+      case "type_tag":
+      case "decl_tag":
+        this.#push(type.type, need, pending);
+        break;
+      case "datasec":
+        for (let i = type.vars.length - 1; i >= 0; i--) this.#push(type.vars[i]!.type, "complete", pending);
+        break;
+      default:
+        break;
+    }
+  }
+
+  #push(id: number, need: Need, pending: Wanted[]): void {
+    const met = this.#met[need === "complete" ? 0 : need === "name" ? 1 : 2];
+    if (met[id] === this.#walk) return;
+    met[id] = this.#walk;
+    pending.push({ id, need });
   }
 
   #cycle(type: BtfType): BtfError {
@@ -221,8 +213,33 @@ export class DeclarationOrder {
   }
 }
 
-function keyOf(id: number, need: Need): number {
-  return need === "name" ? -id : id;
+function isEnum(kind: BtfKind): boolean {
+  return kind === "enum" || kind === "enum64";
+}
+
+function openBit(need: Need): number {
+  return need === "name" ? OPEN_NAME : OPEN_COMPLETE;
+}
+
+function isUnit(type: BtfType): boolean {
+  switch (type.kind) {
+    case "typedef":
+      return !isBuiltInTypedef(type);
+    case "struct":
+    case "union":
+    case "enum":
+    case "enum64":
+      return type.name !== "";
+    case "fwd":
+    case "func":
+    case "var":
+      return true;
+    case "int":
+    case "float":
+      return !isBuiltInNumber(type.name);
+    default:
+      return false;
+  }
 }
 
 /** What an enum without values stands for: another one of its name that has some. */
@@ -246,8 +263,7 @@ export function allTypes(btf: Btf, order: "name" | "id"): number[] {
   const mark = (id: number): void => {
     embedded.add(id);
   };
-  for (let id = btf.firstId; id < btf.endId; id++) {
-    if (!LISTED.has(kindAt(btf, id))) continue;
+  for (const id of idsOfKinds(btf, LISTED)) {
     const type = btf.typeById(id);
     switch (type.kind) {
       case "struct":
@@ -288,13 +304,18 @@ const LISTED: ReadonlySet<string> = /* @__PURE__ */ new Set(
   "struct union enum enum64 fwd typedef array ptr const volatile restrict type_tag".split(" "),
 );
 
-/** Kind of a type, `undefined` when only the layout section of the BTF knows it. */
-function kindAt(btf: Btf, id: number): string {
-  try {
-    return btf.kindOf(id);
-  } catch {
-    return "";
+/**
+ * Numbers of the types of some kinds, those of a base left out. Decodes none of them: most types of a kernel are
+ * functions, which nothing here asks for.
+ */
+export function idsOfKinds(btf: Btf, kinds: ReadonlySet<string>): number[] {
+  const { words, starts } = btf.image;
+  const wanted = KIND_NAMES.map((name) => kinds.has(name));
+  const ids: number[] = [];
+  for (let i = 0; i < starts.length; i++) {
+    if (wanted[infoKind(words[starts[i]! + 1]!)] === true) ids.push(btf.firstId + i);
   }
+  return ids;
 }
 
 function byName(btf: Btf, ids: readonly number[]): number[] {

@@ -1,11 +1,21 @@
 // Browser-safe.
 
 import type { Btf } from "../btf.ts";
-import type { BtfEnum, BtfEnum64, BtfFwd, BtfStruct, BtfType, BtfTypedef, BtfUnion } from "../types.ts";
+import type {
+  BtfEnum,
+  BtfEnum64,
+  BtfFloat,
+  BtfFwd,
+  BtfInt,
+  BtfStruct,
+  BtfType,
+  BtfTypedef,
+  BtfUnion,
+} from "../types.ts";
 import { type DeclaratorContext, declaration, endless, MAX_NESTING, type TagStyle, tagText } from "./c-declarator.ts";
 import { placeOf, Shapes } from "./c-layout.ts";
 import { C23_WORDS, claim, identifier, isBuiltInNumber, isBuiltInTypedef } from "./c-names.ts";
-import { allTypes, DeclarationOrder, namesake } from "./c-order.ts";
+import { allTypes, DeclarationOrder, idsOfKinds, namesake } from "./c-order.ts";
 
 /** Options of {@link toC}. */
 export interface ToCOptions {
@@ -81,13 +91,16 @@ export function printHeader(btf: Btf, roots?: Iterable<number>, options: ToCOpti
 /** Functions tagged `bpf_kfunc`, by name. */
 function kfuncsOf(btf: Btf): number[] {
   const ids = new Set<number>();
-  for (const type of btf.types(btf.firstId)) {
-    if (type.kind !== "decl_tag" || type.name !== "bpf_kfunc" || type.componentIndex !== -1) continue;
-    if (btf.kindOf(type.type) === "func") ids.add(type.type);
+  for (const id of idsOfKinds(btf, KIND_OF_TAGS)) {
+    const tag = btf.typeById(id);
+    if (tag.kind !== "decl_tag" || tag.name !== "bpf_kfunc" || tag.componentIndex !== -1) continue;
+    if (btf.kindOf(tag.type) === "func") ids.add(tag.type);
   }
   const named = [...ids].map((id) => [btf.nameOf(id), id] as const);
   return named.sort(([a, i], [b, j]) => (a < b ? -1 : a > b ? 1 : i - j)).map(([, id]) => id);
 }
+
+const KIND_OF_TAGS: ReadonlySet<string> = /* @__PURE__ */ new Set(["decl_tag"]);
 
 function wrap(types: string, prototypes: string, options: ToCOptions): string {
   const { guard = "__VMLINUX_H__" } = options;
@@ -140,6 +153,7 @@ class Printer implements DeclaratorContext {
   /** Tags of structs, unions and enums, and what they are of. */
   readonly #tagKinds = new Map<string, string>();
   readonly #definedTags = new Set<string>();
+  readonly #numbers = new Map<number, string>();
 
   constructor(btf: Btf, options: ToCOptions) {
     this.btf = btf;
@@ -176,7 +190,7 @@ class Printer implements DeclaratorContext {
         return "void";
       case "int":
       case "float":
-        return isBuiltInNumber(type.name) ? type.name : this.#ordinaryName(type);
+        return this.#numberName(type);
       case "typedef":
         return this.#ordinaryName(type);
       case "struct":
@@ -301,12 +315,21 @@ class Printer implements DeclaratorContext {
   }
 
   #declTags(id: number, component: number): string {
-    if (this.tags === "none") return "";
     let text = "";
+    if (this.tags === "none" || this.btf.declTags(id).length === 0) return text;
     for (const tag of this.btf.declTags(id, component)) {
       text += ` ${tagText("btf_decl_tag", tag.name, tag.attribute, this.tags)}`;
     }
     return text;
+  }
+
+  #numberName(type: BtfInt | BtfFloat): string {
+    let name = this.#numbers.get(type.id);
+    if (name === undefined) {
+      name = isBuiltInNumber(type.name) ? type.name : this.#ordinaryName(type);
+      this.#numbers.set(type.id, name);
+    }
+    return name;
   }
 
   #ordinaryName(type: BtfType): string {
