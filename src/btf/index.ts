@@ -22,10 +22,10 @@ export {
 } from "./ext.ts";
 export type { BtfHeader, BtfImage, BtfOrigin } from "./image.ts";
 export { essentialName } from "./names.ts";
-export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";
 export { type ToCOptions, toC } from "./print/c.ts";
 export { type FormatOptions, format } from "./print/format.ts";
 export { type ToTypeScriptOptions, toTypeScript } from "./print/typescript.ts";
+export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";
 export { StringTable } from "./strings.ts";
 export { type RenumberedTypes, type SubsetBtfOptions, subsetBtf } from "./subset.ts";
 export type * from "./types.ts";

@@ -44,7 +44,8 @@ export interface Place {
 export function placeOf(btf: Btf, member: BtfMember): Place {
   if (member.bitfieldSize !== 0) return { offset: member.bitOffset, width: member.bitfieldSize };
   const type = btf.resolve(member.type);
-  if (type.kind === "int" && type.bits !== 8 * type.size && !type.name.includes("_BitInt")) {
+  const whole = type.kind === "int" && type.bits === 8 * type.size;
+  if (type.kind === "int" && (!whole || member.bitOffset % 8 !== 0) && !type.name.includes("_BitInt")) {
     return { offset: member.bitOffset + type.bitOffset, width: type.bits };
   }
   return { offset: member.bitOffset, width: 0 };

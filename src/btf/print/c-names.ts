@@ -31,20 +31,6 @@ export function identifier(name: string): string {
   return /^\d/.test(clean) || clean === "" ? `_${clean}` : clean;
 }
 
-/**
- * A name that is not taken yet, which it is from then on.
- *
- * @param name what it should be
- * @param taken names that exist
- * @returns the name, or `name___2`, `name___3`... as bpftool does; a CO-RE loader cuts that off again
- */
-export function claim(name: string, taken: Set<string>): string {
-  let unique = name;
-  for (let i = 2; taken.has(unique); i++) unique = `${name}___${i}`;
-  taken.add(unique);
-  return unique;
-}
-
 const INTEGER_WORDS: ReadonlySet<string> = /* @__PURE__ */ new Set(
   "char short int long signed unsigned __int128 _Bool".split(" "),
 );

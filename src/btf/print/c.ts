@@ -12,9 +12,10 @@ import type {
   BtfTypedef,
   BtfUnion,
 } from "../types.ts";
+import { uniqueName } from "../values/unique-name.ts";
 import { type DeclaratorContext, declaration, endless, MAX_NESTING, type TagStyle, tagText } from "./c-declarator.ts";
 import { placeOf, Shapes } from "./c-layout.ts";
-import { C23_WORDS, claim, identifier, isBuiltInNumber, isBuiltInTypedef } from "./c-names.ts";
+import { C23_WORDS, identifier, isBuiltInNumber, isBuiltInTypedef } from "./c-names.ts";
 import { allTypes, DeclarationOrder, idsOfKinds, namesake } from "./c-order.ts";
 
 /** Options of {@link toC}. */
@@ -149,9 +150,11 @@ class Printer implements DeclaratorContext {
   readonly #order: DeclarationOrder;
   #chunks: string[] = [];
   /** Names of typedefs, enumerators, functions and variables. */
-  readonly #ordinary = new Set<string>();
+  readonly #ordinary = new Map<string, number>();
   /** Tags of structs, unions and enums, and what they are of. */
   readonly #tagKinds = new Map<string, string>();
+  /** The number last tried behind a tag. */
+  readonly #tagNumbers = new Map<string, number>();
   readonly #definedTags = new Set<string>();
   readonly #numbers = new Map<number, string>();
 
@@ -164,7 +167,7 @@ class Printer implements DeclaratorContext {
 
   /** Keeps the names of functions, which others find them by. */
   reserve(functions: readonly number[]): void {
-    for (const id of functions) this.#ordinary.add(this.btf.nameOf(id));
+    for (const id of functions) this.#ordinary.set(this.btf.nameOf(id), 1);
   }
 
   print(roots: Iterable<number>): void {
@@ -266,7 +269,7 @@ class Printer implements DeclaratorContext {
     const pad = (index: number): void => {
       for (const { type: unit, bits } of padding[index] ?? []) lines.push(`${indent}\t${unit}: ${bits};\n`);
     };
-    const names = new Set<string>();
+    const names = new Map<string, number>();
     for (let index = 0; index < type.members.length; index++) {
       pad(index);
       lines.push(`${indent}\t${this.#member(type, index, depth + 1, names)};\n`);
@@ -281,13 +284,13 @@ class Printer implements DeclaratorContext {
     return `${open}${layout}${this.#declTags(type.id, -1)}`;
   }
 
-  #member(type: BtfStruct | BtfUnion, index: number, depth: number, names: Set<string>): string {
+  #member(type: BtfStruct | BtfUnion, index: number, depth: number, names: Map<string, number>): string {
     const member = type.members[index]!;
     const { width } = placeOf(this.btf, member);
     const bits = width === 0 ? "" : `: ${width}`;
     const tags = this.#declTags(type.id, index);
     if (member.name !== "") {
-      return `${declaration(this, member.type, claim(identifier(member.name), names), depth)}${bits}${tags}`;
+      return `${declaration(this, member.type, uniqueName(identifier(member.name), names), depth)}${bits}${tags}`;
     }
     const of = this.btf.resolve(member.type);
     if (of.kind === "struct" || of.kind === "union") {
@@ -295,7 +298,7 @@ class Printer implements DeclaratorContext {
       if (of.name !== "") return `${this.#body(of, depth, true)}${tags}`;
       return `${declaration(this, member.type, "", depth)}${tags}`;
     }
-    const name = width === 0 ? claim(`_unnamed_${index}`, names) : "";
+    const name = width === 0 ? uniqueName(`_unnamed_${index}`, names) : "";
     return `${declaration(this, member.type, name, depth)}${bits}${tags}`;
   }
 
@@ -306,11 +309,11 @@ class Printer implements DeclaratorContext {
     const lines = type.values.map(({ name, value }) => {
       if (--this.budget < 0) throw endless(this.btf, type.id, "The declaration is too long");
       const suffix = type.kind === "enum" ? "" : type.signed ? "LL" : "ULL";
-      return `${indent}\t${claim(identifier(name), this.#ordinary)} = ${value}${suffix},\n`;
+      return `${indent}\t${uniqueName(identifier(name), this.#ordinary)} = ${value}${suffix},\n`;
     });
     // Not even a forward declaration would do where one lies in a struct.
     if (lines.length === 0)
-      lines.push(`${indent}\t${claim(`${identifier(type.name)}_unknown`, this.#ordinary)} = 0,\n`);
+      lines.push(`${indent}\t${uniqueName(`${identifier(type.name)}_unknown`, this.#ordinary)} = 0,\n`);
     return `${head} {\n${lines.join("")}${indent}}${enumMode(type)}${this.#declTags(type.id, -1)}`;
   }
 
@@ -335,7 +338,7 @@ class Printer implements DeclaratorContext {
   #ordinaryName(type: BtfType): string {
     let name = this.names.get(type.id);
     if (name === undefined) {
-      name = isBuiltInTypedef(type) ? type.name : claim(identifier(type.name), this.#ordinary);
+      name = isBuiltInTypedef(type) ? type.name : uniqueName(identifier(type.name), this.#ordinary);
       this.names.set(type.id, name);
     }
     return name;
@@ -352,7 +355,14 @@ class Printer implements DeclaratorContext {
       return kind === undefined || (kind === keyword && !(defines && this.#definedTags.has(tag)));
     };
     let tag = word;
-    for (let i = 2; !free(tag); i++) tag = `${word}___${i}`;
+    if (!free(tag)) {
+      let number = this.#tagNumbers.get(word) ?? 1;
+      do {
+        number++;
+        tag = `${word}___${number}`;
+      } while (!free(tag));
+      this.#tagNumbers.set(word, number);
+    }
     this.#tagKinds.set(tag, keyword);
     if (defines) this.#definedTags.add(tag);
     const name = `${keyword} ${tag}`;

@@ -4,7 +4,7 @@ import type { Btf } from "../btf.ts";
 import type { BtfType } from "../types.ts";
 import type { ValueOptions } from "../values/options.ts";
 import { type EnumPlan, type FieldPlan, type Plan, planOf, type StructPlan } from "../values/plan.ts";
-import { claim } from "./c-names.ts";
+import { uniqueName } from "../values/unique-name.ts";
 import { typeText } from "./c-text.ts";
 
 /** Options of {@link toTypeScript}: those that the codec is made with decide what the values are. */
@@ -69,7 +69,7 @@ class Printer {
   readonly #btf: Btf;
   readonly #options: ToTypeScriptOptions;
   readonly #declarations: string[] = [];
-  readonly #taken = new Set<string>();
+  readonly #taken = new Map<string, number>();
   /** Names given to types, by the type they are of. */
   readonly #names = new Map<number, string>();
   readonly #pending: (() => string)[] = [];
@@ -85,7 +85,7 @@ class Printer {
     // What has no name, or one for something else: an alias makes it known all the same.
     const { kind, name } = this.#btf.typeById(id);
     if (name !== "" && type !== this.#names.get(this.#btf.resolve(id).id) && !this.#names.has(id)) {
-      const alias = claim(typeName(name), this.#taken);
+      const alias = uniqueName(typeName(name), this.#taken);
       this.#names.set(id, alias);
       const what = kind === "datasec" ? `Section \`${name}\`` : `\`${typeText(this.#btf, id)}\``;
       this.#declarations.push(
@@ -178,7 +178,7 @@ class Printer {
   #declare(id: number, name: string, text: (given: string) => string): string {
     let given = this.#names.get(id);
     if (given === undefined) {
-      given = claim(typeName(name), this.#taken);
+      given = uniqueName(typeName(name), this.#taken);
       this.#names.set(id, given);
       const said = given;
       this.#pending.push(() => text(said));

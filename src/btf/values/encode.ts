@@ -1,6 +1,7 @@
 // Browser-safe.
 
 import { closest, encodeUtf8 } from "../../bytes/index.ts";
+import { closureDecoder, type Decoder } from "./decode.ts";
 import type { EnumNumber } from "./enum-table.ts";
 import type {
   ArrayPlan,
@@ -206,15 +207,18 @@ class Encoders {
       return { given, write };
     }
     const names = namesIn(group);
-    const { partial } = this.#options;
+    const { partial, littleEndian } = this.#options;
+    let decode: Decoder | undefined;
     return {
       given,
       write(value, bytes, at, end) {
-        const chosen = parts.flatMap((part, i) => (part.given(value) ? [i] : []));
-        if (chosen.length === 1) parts[chosen[0]!]!.write(value, bytes, at, end);
-        else if (chosen.length > 1) {
-          const writers = chosen.map((i) => [parts[i]!, group.parts[i]!] as const);
-          writeViews(writers, value, bytes, at, end, measure(plan, value));
+        const views = parts.flatMap((encoder, i) =>
+          encoder.given(value) ? [{ encoder, group: group.parts[i]! }] : [],
+        );
+        if (views.length === 1) views[0]!.encoder.write(value, bytes, at, end);
+        else if (views.length > 1) {
+          decode ??= closureDecoder(plan, { littleEndian, safe: false });
+          writeViews(views, value, { bytes, at, end }, measure(plan, value), decode, littleEndian);
         } else if (!partial && names.length > 0) {
           throw new Fault(true, `no member of the union is given, expected one of ${names.slice(0, 8).join(", ")}`);
         }
@@ -259,50 +263,121 @@ function namesIn(group: Group): string[] {
   return group.kind === "field" ? [group.field.name] : group.parts.flatMap(namesIn);
 }
 
+/** One of several members of a union that are given. */
+interface View {
+  readonly encoder: GroupEncoder;
+  readonly group: Group;
+}
+
+/** Bits that a view says something about. */
+interface Cover {
+  readonly mask: Uint8Array;
+  /** Bits of booleans that are `true`, any of which may be set. */
+  readonly truth: Uint8Array;
+  readonly littleEndian: boolean;
+  /** A value in it stands for several patterns of bits: `true`, not a number, text with malformed UTF-8 in it. */
+  vague: boolean;
+}
+
 /**
  * Writes several members of a union, which a decoded value has all of. Each is written by itself; where two of them
  * say something about the same bit, they must say the same.
+ *
+ * @param decode reads the struct that has the union
+ * @param size bytes of that struct
  */
 function writeViews(
-  views: readonly (readonly [GroupEncoder, Group])[],
+  views: readonly View[],
   value: Members,
-  bytes: Uint8Array,
-  at: number,
-  end: number,
+  target: { readonly bytes: Uint8Array; readonly at: number; readonly end: number },
   size: number,
+  decode: Decoder,
+  littleEndian: boolean,
 ): void {
+  const { bytes, at, end } = target;
+  const room = Math.min(size, end - at);
   const all = new Uint8Array(size);
   const known = new Uint8Array(size);
-  for (const [index, [encoder, group]] of views.entries()) {
+  const write = ({ encoder }: View, from: Members): Uint8Array => {
     const one = new Uint8Array(size);
-    const own = new Uint8Array(size);
-    encoder.write(value, one, 0, Math.min(size, end - at));
-    coverGroup(group, value, own, 0);
+    encoder.write(from, one, 0, room);
+    return one;
+  };
+  const written = views.map((view) => write(view, value));
+  const covers: Cover[] = [];
+  let vague = false;
+  for (const [index, view] of views.entries()) {
+    const cover: Cover = { mask: new Uint8Array(size), truth: new Uint8Array(size), littleEndian, vague: false };
+    covers.push(cover);
+    coverGroup(view.group, value, cover, 0);
+    vague ||= cover.vague;
+    const one = written[index]!;
     for (let i = 0; i < size; i++) {
-      if (((one[i]! ^ all[i]!) & own[i]! & known[i]!) !== 0) {
-        const [former, latter] = [views[index - 1]![1], group].map((part) => namesIn(part)[0]);
-        throw new Fault(false, `members of the union disagree (${former}, ${latter}): give only one of them`);
-      }
-      all[i]! |= one[i]!;
-      known[i]! |= own[i]!;
+      const own = cover.mask[i]!;
+      if (((one[i]! ^ all[i]!) & own & known[i]!) !== 0) throw disagreement(views, index);
+      all[i]! |= one[i]! & own;
+      known[i]! |= own;
     }
+  }
+  /** The first view that would not read as it was given, or -1. */
+  const misread = (): number => {
+    const read = decode(all, 0, room) as Members;
+    return views.findIndex((view, index) => !write(view, read).every((byte, i) => byte === written[index]![i]));
+  };
+  const tries = views.map(() => 0);
+  for (let index = vague ? misread() : -1; index >= 0; index = misread()) {
+    const again = tries[index]!++;
+    const cover = covers[index]!;
+    // What the others leave open is taken from its vague values; `true` is in any bit that is left.
+    if (again === 0) for (let i = 0; i < size; i++) all[i]! |= written[index]![i]! & ~known[i]!;
+    else if (again > 8 * size || !setOpenBit(all, known, cover.truth)) throw disagreement(views, index);
   }
   for (let i = 0; i < size; i++) bytes[at + i]! |= all[i]!;
 }
 
-/** Sets the bits that the given members of a group say something about. */
-function coverGroup(group: Group, value: Members, mask: Uint8Array, at: number): void {
+/** Sets the first bit of a mask that is neither known nor set. */
+function setOpenBit(all: Uint8Array, known: Uint8Array, mask: Uint8Array): boolean {
+  for (let i = 0; i < mask.length; i++) {
+    const open = mask[i]! & ~known[i]! & ~all[i]!;
+    if (open === 0) continue;
+    all[i]! |= open & -open;
+    return true;
+  }
+  return false;
+}
+
+function disagreement(views: readonly View[], index: number): Fault {
+  const [former, latter] = [views[index === 0 ? 1 : index - 1]!, views[index]!].map(({ group }) => namesIn(group)[0]);
+  return new Fault(false, `members of the union disagree (${former}, ${latter}): give only one of them`);
+}
+
+function coverGroup(group: Group, value: Members, cover: Cover, at: number): void {
   if (group.kind !== "field") {
-    for (const part of group.parts) coverGroup(part, value, mask, at);
+    for (const part of group.parts) coverGroup(part, value, cover, at);
   } else if (isGiven(value, group.field.name)) {
-    cover(group.field.plan, value[group.field.name], mask, at + group.field.at);
+    coverValue(group.field.plan, value[group.field.name], cover, at + group.field.at);
   }
 }
 
-function cover(plan: Plan, value: unknown, mask: Uint8Array, at: number): void {
+function allOnes(width: number): bigint {
+  return (1n << BigInt(width)) - 1n;
+}
+
+function coverValue(plan: Plan, value: unknown, cover: Cover, at: number): void {
+  const { mask, littleEndian } = cover;
+  const vague =
+    (value === true && !(plan.kind === "bits" && plan.width === 1)) ||
+    (typeof value === "number" && Number.isNaN(value)) ||
+    (plan.kind === "text" && typeof value === "string" && value.includes("\ufffd"));
+  if (vague) {
+    cover.vague = true;
+    if (plan.kind === "bool") cover.truth.fill(0xff, at, at + plan.size);
+    if (plan.kind === "bits") writeBits(cover.truth, at, plan.shift, plan.width, allOnes(plan.width), littleEndian);
+    return;
+  }
   switch (plan.kind) {
     case "bits":
-      writeBits(mask, at, plan.shift, plan.width, (1n << BigInt(plan.width)) - 1n, true);
+      writeBits(mask, at, plan.shift, plan.width, allOnes(plan.width), littleEndian);
       break;
     case "text": {
       // Up to its NUL: what is behind it is not part of the text.
@@ -310,13 +385,13 @@ function cover(plan: Plan, value: unknown, mask: Uint8Array, at: number): void {
       mask.fill(0xff, at, at + (plan.rest ? length : Math.min(plan.size, length)));
       break;
     }
-    case "array":
-      for (const [i, element] of Array.from(value as ArrayLike<unknown>).entries()) {
-        cover(plan.element, element, mask, at + i * plan.element.size);
-      }
+    case "array": {
+      const list = value as ArrayLike<unknown>;
+      for (let i = 0; i < list.length; i++) coverValue(plan.element, list[i], cover, at + i * plan.element.size);
       break;
+    }
     case "struct":
-      coverGroup(plan.group, value as Members, mask, at);
+      coverGroup(plan.group, value as Members, cover, at);
       break;
     case "bytes":
       mask.fill(0xff, at, at + (value as ArrayLike<unknown>).length);
@@ -353,7 +428,8 @@ function wrongType(wanted: string, value: unknown): Fault {
 }
 
 function didYouMean(name: string, names: Iterable<string>): string {
-  const near = closest(name, names);
+  // Of one or two letters any others are near.
+  const near = name.length < 3 ? undefined : closest(name, names);
   return near === undefined ? "" : `, did you mean ${JSON.stringify(near)}?`;
 }
 

@@ -5,6 +5,7 @@ import type { Btf } from "../btf.ts";
 import type { BtfArray, BtfDatasec, BtfInt, BtfMember, BtfStruct, BtfType, BtfUnion, TypeId } from "../types.ts";
 import { type EnumTable, enumTable } from "./enum-table.ts";
 import type { ValueOptions } from "./options.ts";
+import { uniqueName } from "./unique-name.ts";
 
 // A plan is what is left of a type when names, qualifiers and anonymous members are gone: where each value lies and
 // how it is read. Decoders, encoders, the printer of values and the TypeScript declarations are all made from it, so
@@ -128,7 +129,7 @@ export type Plan =
 const MAX_DEPTH = 64;
 
 /** Members that one plan may have, counted where they are flattened: a hostile type multiplies them. */
-const MAX_FIELDS = 1 << 20;
+const MAX_FIELDS = 1 << 17;
 
 /**
  * Works out the plan of a type.
@@ -245,7 +246,7 @@ class Planner {
 
   #struct(type: BtfStruct | BtfUnion, last: boolean): StructPlan {
     const fields: FieldPlan[] = [];
-    const names = new Set<string>();
+    const names = new Map<string, number>();
     const group = this.#members(type, 0, 8 * type.size, last, fields, names);
     const work = fields.reduce((sum, field) => sum + field.plan.work, 1);
     const flexible = fields.some((field) => isFlexible(field.plan));
@@ -268,7 +269,7 @@ class Planner {
     end: number,
     last: boolean,
     fields: FieldPlan[],
-    names: Set<string>,
+    names: Map<string, number>,
   ): Group {
     const union = type.kind === "union";
     const parts: Group[] = [];
@@ -310,6 +311,8 @@ class Planner {
       first += plan.shift;
       width = width === 0 ? plan.width : width;
       plan = plan.of;
+    } else if (width === 0 && first % 8 !== 0 && plan.kind === "int") {
+      width = 8 * plan.size;
     }
     if (width === 0) {
       if (first % 8 !== 0) {
@@ -349,7 +352,7 @@ class Planner {
 
   #section(type: BtfDatasec): StructPlan {
     const fields: FieldPlan[] = [];
-    const names = new Set<string>();
+    const names = new Map<string, number>();
     let end = type.size;
     if (end === 0) {
       for (const { offset, size } of type.vars) end = Math.max(end, offset + size);
@@ -379,13 +382,6 @@ class Planner {
     const group: Group = { kind: "all", parts };
     return { kind: "struct", id: type.id, size: end, work, union: false, flexible: false, fields, group };
   }
-}
-
-function uniqueName(name: string, taken: Set<string>): string {
-  let unique = name;
-  for (let i = 2; taken.has(unique); i++) unique = `${name}___${i}`;
-  taken.add(unique);
-  return unique;
 }
 
 function intPlan(btf: Btf, id: TypeId, type: BtfInt): IntPlan | BoolPlan | BitsPlan {
