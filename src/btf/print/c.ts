@@ -151,10 +151,10 @@ class Printer implements DeclaratorContext {
   #chunks: string[] = [];
   /** Names of typedefs, enumerators, functions and variables. */
   readonly #ordinary = new Map<string, number>();
-  /** Tags of structs, unions and enums, and what they are of. */
-  readonly #tagKinds = new Map<string, string>();
-  /** The number last tried behind a tag. */
-  readonly #tagNumbers = new Map<string, number>();
+  /** Tags of structs, unions and enums. */
+  readonly #taken = new Map<string, number>();
+  /** The first tag of each keyword and name. */
+  readonly #firstTags = new Map<string, string>();
   readonly #definedTags = new Set<string>();
   readonly #numbers = new Map<number, string>();
 
@@ -349,22 +349,12 @@ class Printer implements DeclaratorContext {
     const known = this.names.get(type.id);
     if (known !== undefined) return known;
     const word = identifier(type.name);
-    const defines = type.kind !== "fwd";
-    const free = (tag: string): boolean => {
-      const kind = this.#tagKinds.get(tag);
-      return kind === undefined || (kind === keyword && !(defines && this.#definedTags.has(tag)));
-    };
-    let tag = word;
-    if (!free(tag)) {
-      let number = this.#tagNumbers.get(word) ?? 1;
-      do {
-        number++;
-        tag = `${word}___${number}`;
-      } while (!free(tag));
-      this.#tagNumbers.set(word, number);
-    }
-    this.#tagKinds.set(tag, keyword);
-    if (defines) this.#definedTags.add(tag);
+    const key = `${keyword} ${word}`;
+    let tag = this.#firstTags.get(key);
+    // A declaration stands for the first struct of its name, whichever comes first.
+    if (tag === undefined || (type.kind !== "fwd" && this.#definedTags.has(tag))) tag = uniqueName(word, this.#taken);
+    if (!this.#firstTags.has(key)) this.#firstTags.set(key, tag);
+    if (type.kind !== "fwd") this.#definedTags.add(tag);
     const name = `${keyword} ${tag}`;
     this.names.set(type.id, name);
     return name;
