@@ -202,7 +202,7 @@ test("what disassemblers print is read with all that stands around it", () => {
   // A loaded program's calls hold addresses.
   assert.is(hex("85: (85) call bpf_map_lookup_elem#231200"), "8500000001000000");
   assert.is(hex("call bpf_iter_num_new#71234"), "8520000042160100");
-  assert.is(hex("call unknown#9999"), "850000000f270000");
+  assert.is(hex("call unknown#9999; call bpf_unspec#0"), "850000000f270000 8500000000000000");
   assert.is(hex("r0 = 0 ; R0=0 R1=ctx()\nexit"), `${ZERO} ${EXIT}`);
 });
 

@@ -16,7 +16,8 @@
 
 import { ATOMIC_FETCH, AtomicOp, Class, Mode, MovOffset, Size, Source } from "../opcodes.ts";
 import { type Assembly, emit, fail, suggest } from "./assembly.ts";
-import { addressSpaces, callRegister } from "./c-style.ts";
+import { addressSpaces } from "./c-operands.ts";
+import { callRegister } from "./c-style.ts";
 import {
   APOSTROPHE,
   CLOSE_BRACKET,

@@ -223,7 +223,6 @@ function numberedCall(s: Assembly, start: number, end: number): boolean {
     if (Number.isNaN(index)) return false;
   } else {
     s.sawKernelStyle = true;
-    // The kernel's words for a number that is no helper, and for 0.
     if (name === "unknown" || name === "bpf_unspec") return emit(s, CALL, 0, CallSource.helper, 0, number);
     const helper = findHelper(name);
     if (helper !== undefined) {

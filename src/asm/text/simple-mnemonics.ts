@@ -32,7 +32,7 @@ import {
   registerLength,
   wordEnd,
 } from "./simple.ts";
-import { findWord } from "./words.ts";
+import { addToHash, findHashed } from "./words.ts";
 
 /**
  * Reads lines from the start of one until the first that is not simple.
@@ -47,16 +47,22 @@ export function readSimpleMnemonics(s: Assembly): void {
     while (c === LINE_FEED || c === SPACE || c === TAB) c = text.charCodeAt(++at);
     s.start = at;
     if (!startsWord(c)) break;
-    const end = wordEnd(text, at);
-    const next = text.charCodeAt(end) === COLON ? label(s, at, c) : statement(s, at, end);
+    let end = at;
+    let hash = 0;
+    let part = c;
+    do {
+      hash = addToHash(hash, part);
+      part = text.charCodeAt(++end);
+    } while (isWordPart(part));
+    const next = part === COLON ? label(s, at, c) : statement(s, at, end, hash);
     if (next === OTHER) break;
     at = next;
   }
   s.at = Math.min(at, s.end);
 }
 
-function statement(s: Assembly, start: number, end: number): number {
-  const found = findWord(MNEMONICS, s.text, start, end);
+function statement(s: Assembly, start: number, end: number, hash: number): number {
+  const found = findHashed(MNEMONICS, s.text, start, end, hash);
   if (found < 0) return OTHER;
   const shape = MNEMONICS.shapes[found]!;
   const opcode = MNEMONICS.opcodes[found]!;

@@ -18,7 +18,7 @@ export function wordTable(words: readonly string[]): WordTable {
   const slots = new Int16Array(size).fill(-1);
   for (let i = 0; i < words.length; i++) {
     const word = words[i]!;
-    let slot = hash(word, 0, word.length) & (size - 1);
+    let slot = slotOf(hash(word, 0, word.length), size - 1);
     while (slots[slot]! >= 0) slot = (slot + 1) & (size - 1);
     slots[slot] = i;
   }
@@ -27,8 +27,13 @@ export function wordTable(words: readonly string[]): WordTable {
 
 function hash(text: string, start: number, end: number): number {
   let h = 0;
-  for (let i = start; i < end; i++) h = (Math.imul(h, 31) + text.charCodeAt(i)) | 0;
-  return h ^ (h >>> 15);
+  for (let i = start; i < end; i++) h = addToHash(h, text.charCodeAt(i));
+  return h;
+}
+
+/** Goes on with the hash of a word, which begins with 0. */
+export function addToHash(h: number, c: number): number {
+  return (Math.imul(h, 31) + c) | 0;
 }
 
 /**
@@ -37,9 +42,18 @@ function hash(text: string, start: number, end: number): number {
  * @returns its index in `words`, or -1
  */
 export function findWord(table: WordTable, text: string, start: number, end: number): number {
+  return findHashed(table, text, start, end, hash(text, start, end));
+}
+
+function slotOf(h: number, mask: number): number {
+  return (h ^ (h >>> 15)) & mask;
+}
+
+/** As {@link findWord}, for who made the hash on the way to the word's end, with {@link addToHash}. */
+export function findHashed(table: WordTable, text: string, start: number, end: number, h: number): number {
   const { words, slots } = table;
   const mask = slots.length - 1;
-  let slot = hash(text, start, end) & mask;
+  let slot = slotOf(h, mask);
   for (;;) {
     const index = slots[slot]!;
     if (index < 0) return -1;
