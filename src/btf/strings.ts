@@ -73,17 +73,6 @@ export class StringTable {
     const table = this.tableOf(offset);
     return table === undefined || table.bytes[offset - table.start] === 0;
   }
-
-  /** Whether the string at `offset` is `name`, without decoding it. */
-  equals(offset: number, name: Uint8Array): boolean {
-    const table = this.tableOf(offset);
-    if (table === undefined) return false;
-    const bytes = table.bytes;
-    const start = offset - table.start;
-    if (bytes[start + name.length] !== 0) return false;
-    for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-    return true;
-  }
 }
 
 interface Decoder {

@@ -448,6 +448,7 @@ for (const [name, types, expected] of INVALID) {
 
 // Fields that cannot be written wrong, by the byte that holds them: the int is at 24, the struct at 40, a typedef at 64.
 const PATCHED: [string, number, number, string][] = [
+  ["name behind the last", 24, 11, "type[1] Name offset 11 is outside of the strings"],
   ["name of int", 24, 1000, "type[1] Name offset 1000 is outside of the strings"],
   ["name of member", 52, 0xffffffff, "type[2].member[0] Name offset 4294967295 is outside of the strings"],
   ["type of member", 56, 4, "type[2].member[0] Type 4 does not exist, there are 0 to 3"],
