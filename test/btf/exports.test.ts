@@ -9,9 +9,10 @@ test("the module exports these names and no others", () => {
 });
 
 const EXPORTS = `
-CORE_POISON StringTable applyFixup applyFixups computeFixups coreRelocation coreRelocationsOf createBtfBuilder
-dedupBtf distillBtf downgradeBtf encodeBtf encodeBtfExt encodeFuncInfo encodeLineInfo essentialName formatRelocation
-layoutBtf mapReferences openBtf readBtfExt referencesOf relocateBtf stringsOfExt subsetBtf validateBtf
+CORE_POISON StringTable applyFixup applyFixups codec computeFixups coreRelocation coreRelocationsOf createBtfBuilder
+dedupBtf distillBtf downgradeBtf encodeBtf encodeBtfExt encodeFuncInfo encodeLineInfo essentialName format formatRelocation
+layoutBtf mapReferences openBtf readBtfExt referencesOf relocateBtf stringsOfExt subsetBtf toC
+toTypeScript validateBtf
 `
   .trim()
   .split(/\s+/)

@@ -4,6 +4,9 @@ import { BtfError } from "../../errors.ts";
 import type { Btf } from "../btf.ts";
 import type { BtfMember, BtfStruct, BtfUnion } from "../types.ts";
 
+/** Longest hole that is written out, in bits: a size that was merely read must not decide how much is printed. */
+const MAX_HOLE_BITS = 8 * 1024 * 1024;
+
 // What a C compiler makes of the declarations that are printed, and what to print so that it makes what the BTF says:
 // the rules of the System V ABIs for members and bit fields, which gcc and clang follow on every machine that Linux
 // runs on. BTF keeps none of the attributes that led to a layout, so they are found out from it.
@@ -158,6 +161,9 @@ export class Shapes {
    */
   #fill(at: number, target: number, exact: boolean, next: (from: number) => number): Padding[] {
     if (at >= target || next(at) === target) return [];
+    if (target - at > MAX_HOLE_BITS) {
+      throw new BtfError("ERR_LIMIT", `A hole of ${(target - at) / 8} bytes is too large to fill with bit fields`);
+    }
     const units = this.#units();
     const list: Padding[] = [];
     // The widest type that gets to its own alignment within the hole, and goes on from there.
@@ -168,7 +174,7 @@ export class Shapes {
     for (; target - from >= unit.bits; from += unit.bits) rest.push(unit);
     if (target > from) {
       const bits = target - from;
-      rest.push({ type: units.findLast((wider) => wider.bits >= bits)!.type, bits });
+      rest.push({ type: narrowestFor(units, bits), bits });
     }
     if (start > at && start <= target) {
       if (exact) list.push({ type: unit.type, bits: start - at });
@@ -225,4 +231,11 @@ function unionShape(type: BtfUnion, parts: readonly Part[]): Shape {
     }
   }
   return shape;
+}
+
+/** The narrowest of the units, which stand widest first, that holds so many bits. */
+function narrowestFor(units: readonly Padding[], bits: number): string {
+  let type = units[0]!.type;
+  for (const unit of units) if (unit.bits >= bits) type = unit.type;
+  return type;
 }

@@ -1,5 +1,6 @@
 // Browser-safe.
 
+import { BtfError } from "../../errors.ts";
 import type { Btf } from "../btf.ts";
 import type { BtfType } from "../types.ts";
 import type { ValueOptions } from "../values/options.ts";
@@ -65,6 +66,9 @@ function comment(text: string): string {
   return text.replaceAll("*/", "*\\/").replace(/[\n\r\u2028\u2029]/g, " ");
 }
 
+/** Members that may be declared: structs without a name are written in each place that has them. */
+const MAX_MEMBERS = 1 << 20;
+
 class Printer {
   readonly #btf: Btf;
   readonly #options: ToTypeScriptOptions;
@@ -73,6 +77,7 @@ class Printer {
   /** Names given to types, by the type they are of. */
   readonly #names = new Map<number, string>();
   readonly #pending: (() => string)[] = [];
+  #budget = MAX_MEMBERS;
 
   constructor(btf: Btf, options: ToTypeScriptOptions) {
     this.#btf = btf;
@@ -82,9 +87,9 @@ class Printer {
   root(id: number): void {
     const plan = planOf(this.#btf, id, this.#options);
     const type = this.#typeOf(plan);
-    // What has no name, or one for something else: an alias makes it known all the same.
+    // A typedef or variable of something that is declared under another name, or not at all.
     const { kind, name } = this.#btf.typeById(id);
-    if (name !== "" && type !== this.#names.get(this.#btf.resolve(id).id) && !this.#names.has(id)) {
+    if (name !== "" && !this.#names.has(id) && type !== typeName(name)) {
       const alias = uniqueName(typeName(name), this.#taken);
       this.#names.set(id, alias);
       const what = kind === "datasec" ? `Section \`${name}\`` : `\`${typeText(this.#btf, id)}\``;
@@ -155,7 +160,7 @@ class Printer {
     else if (name === undefined) names = literals.join(" | ");
     else {
       names = this.#declare(type.id, name, (given) => {
-        const head = `/** \`${comment(typeText(this.#btf, plan.id))}\`, ${plan.size} bytes. */\n${this.#export}type ${given} =`;
+        const head = `/** \`${comment(typeText(this.#btf, this.#unqualified(plan.id)))}\`, ${plan.size} bytes. */\n${this.#export}type ${given} =`;
         return `${head}\n${literals.map((literal) => `  | ${literal}`).join("\n")};\n`;
       });
     }
@@ -168,7 +173,8 @@ class Printer {
     const name = this.#nameFor(plan.id, type);
     if (name === undefined) return this.#members(plan, indent);
     return this.#declare(type.id, name, (given) => {
-      const text = type.kind === "datasec" ? `Section \`${type.name}\`` : `\`${typeText(this.#btf, plan.id)}\``;
+      const named = `\`${typeText(this.#btf, this.#unqualified(plan.id))}\``;
+      const text = type.kind === "datasec" ? `Section \`${type.name}\`` : named;
       const head = `/** ${comment(text)}, ${plan.size} bytes. */\n${this.#export}interface ${given}`;
       return `${head} ${this.#members(plan, "")}\n`;
     });
@@ -189,7 +195,16 @@ class Printer {
   /** Its own name, or that of the typedef it was reached through. */
   #nameFor(id: number, type: BtfType): string | undefined {
     if (type.name !== "") return type.name;
-    return this.#names.get(type.id) ?? (this.#btf.nameOf(id) || undefined);
+    return this.#names.get(type.id) ?? (this.#btf.nameOf(this.#unqualified(id)) || undefined);
+  }
+
+  /** The typedef, or else the type, behind qualifiers and tags. */
+  #unqualified(id: number): number {
+    let type = this.#btf.typeById(id);
+    while (type.kind === "const" || type.kind === "volatile" || type.kind === "restrict" || type.kind === "type_tag") {
+      type = this.#btf.typeById(type.type);
+    }
+    return type.id;
   }
 
   #members(plan: StructPlan, indent: string): string {
@@ -198,6 +213,10 @@ class Printer {
   }
 
   #member(field: FieldPlan, indent: string): string {
+    if (--this.#budget < 0) {
+      const path = `${this.#btf.image.path} type[${field.plan.id}]`;
+      throw new BtfError("ERR_LIMIT", `More than ${MAX_MEMBERS} members to declare`, { path });
+    }
     const { name, at, bitOffset, bitfieldSize, plan } = field;
     const bits = bitfieldSize === 0 ? "" : `: ${bitfieldSize}`;
     const place = bitfieldSize === 0 ? `byte ${at}` : `bit ${bitOffset}`;

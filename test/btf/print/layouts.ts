@@ -121,8 +121,8 @@ class Comparison implements LayoutComparison {
       if (y === undefined) break;
       this.members++;
       const [wanted, got] = [place(this.#theirs, x), place(this.#ours, y)];
-      // gcc 12 forgets an unnamed bit field in front of the first member in its BTF, though not in its code.
-      const forgotten = this.#gcc && i === 0 && x.bitOffset > 0 && x.bitfieldSize > 0;
+      // gcc 12 forgets unnamed bit fields in front of the first member in its BTF, though not in its code.
+      const forgotten = this.#gcc && i === 0 && x.bitOffset > 0;
       if (wanted !== got && !forgotten) this.#differ(`${path}.${x.name}`, wanted, got);
       this.compare(x.type, y.type, `${path}.${x.name}`);
     }
