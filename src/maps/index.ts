@@ -45,6 +45,14 @@ export { bindMap, type CreateMapOptions, createMap } from "./create.ts";
 export type { MapDescription, MapInfo } from "./description.ts";
 export { flagNames, MapFlag } from "./flags.ts";
 export { BpfMap, type SetManyOptions, type UpdateFlag } from "./map.ts";
+export {
+  type MapArrayOptions,
+  MappedArena,
+  MappedArray,
+  mapArena,
+  mapArray,
+  type ViewConstructor,
+} from "./mapped.ts";
 export { mapFromFd, mapIds, type OpenMapOptions, openMapById, openOrCreatePinnedMap, openPinnedMap } from "./open.ts";
 export { checkPinName, checkPinPath, pinObject, unpin } from "./pin.ts";
 export { BpfBloomFilter, BpfQueue } from "./queue.ts";

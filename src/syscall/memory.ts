@@ -41,6 +41,13 @@ export interface MapMemoryOptions {
   readonly offset?: number;
   /** `read` or `read-write`. */
   readonly access: "read" | "read-write";
+  /**
+   * Where in memory it shall be, a multiple of the page size. Default: anywhere. It is a wish, which the kernel passes
+   * over when something is there, save for objects that know only one place.
+   */
+  readonly address?: number;
+  /** Puts it at `address` in any case, in place of what is there: only for memory that is the caller's own. */
+  readonly replace?: boolean;
   /** What it is, for messages. */
   readonly label?: string;
 }
@@ -121,13 +128,15 @@ export class MappedMemory {
  * @throws SyscallError with mmap's errno
  */
 export function mapMemory(backend: SyscallBackend, options: MapMemoryOptions): MappedMemory {
-  const { fd, length, offset = 0, access } = options;
+  const { fd, length, offset = 0, access, address: wanted = 0 } = options;
   const label = options.label ?? "mapping";
   const protection = access === "read" ? PROT_READ : PROT_READ | PROT_WRITE;
-  const address = call(backend, "mmap", [0, length, protection, MAP_SHARED, fd, offset], () => ({
+  const flags = options.replace === true ? MAP_SHARED | MAP_FIXED : MAP_SHARED;
+  const address = call(backend, "mmap", [wanted, length, protection, flags, fd, offset], () => ({
+    ...(wanted === 0 ? {} : { addr: wanted }),
     length,
     prot: access === "read" ? "PROT_READ" : "PROT_READ|PROT_WRITE",
-    flags: "MAP_SHARED",
+    flags: options.replace === true ? "MAP_SHARED|MAP_FIXED" : "MAP_SHARED",
     fd,
     offset,
   }));
