@@ -6,6 +6,7 @@ import { SymbolBinding } from "../constants.ts";
 import { elfError, sectionPath } from "../errors.ts";
 import type { ElfSymbol } from "../types.ts";
 import { type Code, type CodeFunction, functionsOf } from "./code.ts";
+import { programOf } from "./create.ts";
 import { emptyRecord, type ObjectFile, symbolName } from "./file.ts";
 import { type JumpTables, labelled } from "./jump-tables.ts";
 import { matchSection, type SectionRule } from "./sections.ts";
@@ -67,17 +68,7 @@ export function readPrograms(
       for (const table of jumpTables.of(each)) tables[table.name] = table;
     }
     programs[func.name] = {
-      name: func.name,
-      sectionName: match.name,
-      sectionRule: match.rule?.name ?? "",
-      type: match.rule?.type ?? "unspec",
-      attachType: match.rule?.attachType,
-      attachTypeOptional: match.rule?.attachTypeOptional ?? false,
-      attachTo: match.target,
-      attachBtf: match.rule?.attachBtf ?? false,
-      sleepable: match.rule?.sleepable ?? false,
-      flags: match.rule?.flags ?? 0,
-      autoload: match.autoload,
+      ...programOf(func.name, section.name, rules),
       instructions,
       functions: functions.map(({ label, name, type }) => ({ label, name, type })),
       exceptionCallback: callback?.label,
