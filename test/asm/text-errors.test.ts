@@ -163,6 +163,8 @@ const REFUSED_MNEMONICS: readonly (readonly [text: string, problem: string])[] =
   ["mov %r11, 1", '1:5+4 Register "%r11" does not exist {Registers are %r0 to %r10}'],
   ["mov r11, 1", '1:5+3 Register "r11" does not exist {Registers are r0 to r10}'],
   ["mov %rax, 1", '1:5+4 Register "%rax" does not exist {Registers are %r0 to %r10}'],
+  ["mov %, 1", '1:5+1 Expected a register, found "%"'],
+  ["mov %r1, %", '1:10+1 Expected a register or a number, found "%"'],
   ["mov %r1", '1:8+1 Expected "," behind the register, found the end of the statement'],
   ["mov %r1, ", "1:10+1 Expected a register or a number, found the end of the statement"],
   ["mov %r1, w2", "1:10+2 Expected a 64-bit register, found w2 {Mnemonics say the width themselves: write %r2}"],

@@ -170,6 +170,7 @@ test("a hexadecimal number tells mov from ld_imm64 in the kernel's style only", 
   assert.is(hex("r1 = 0x5\ngoto +0"), `${mov} ${after}`);
   // A text that mixes the two is a person's.
   assert.is(hex("r1 = 0x5\ngoto pc+0\nr2 = 1 ll"), `${mov} ${after} 1802000001000000 0000000000000000`);
+  assert.is(hex("r1 = -0x5", { style: "kernel" }), "b7010000fbffffff");
   assert.is(hex("0: (18) r1 = 0x5"), wide);
   assert.is(hex("0: (b7) r1 = 5"), mov);
 });
@@ -181,7 +182,7 @@ test("what disassemblers print is read with all that stands around it", () => {
 0: (b7) r0 = 0                        ; R0=0
 1: (18) r1 = 0x5                      ; R1=5; and more
 3: (79) r1 = *(u64 *)(r10 -8)         ; R1=scalar() R10=fp0 fp-8=mmmmmmmm
-4: (85) call bpf_map_lookup_elem#1    ; R0=map_value_or_null(id=1)
+4: (85) call bpf_map_lookup_elem#1    ; frame1: R0=map_value_or_null(id=1)
 5: (15) if r0 == 0x0 goto pc+1        ; R0=0
 6: (95) exit
 `.replace(/^0: R1.*$/m, "");

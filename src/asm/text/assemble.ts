@@ -16,8 +16,10 @@ export type { AssemblyStyle } from "./assembly.ts";
 export interface AssembleOptions {
   /**
    * How the text is written. `kernel` and `llvm` are read by one grammar and differ in one point: in `kernel` a
-   * hexadecimal number assigned to a register makes an `ld_imm64`, as in the kernel's print. `auto` (default) decides by
-   * what the text contains.
+   * hexadecimal number assigned to a register makes an `ld_imm64`, as in the kernel's print, else it makes a `mov` where
+   * it fits one. `auto` (default): the first statement that only one grammar can begin with decides between mnemonics
+   * and the others; the text is `kernel` when it has something that only the kernel prints (`goto pc+3`, `(r6 +8)`,
+   * `atomic64_xchg`, `(b7)` before an instruction) and nothing that only LLVM does.
    */
   readonly style?: AssemblyStyle | "auto" | undefined;
   /** Maps by the names that the text uses: handles, or descriptor numbers. */

@@ -98,7 +98,8 @@ function styleOfWord(s: Assembly, c: number, next: number): boolean | undefined 
     skipLine(s);
     return undefined;
   }
-  if ((c === LOWER_R || c === LOWER_W) && isDigit(next) && follows !== LINE_FEED) return false;
+  // "r1 = ", "r1 += " and "r1 s>>= ".
+  if ((c === LOWER_R || c === LOWER_W) && isDigit(next) && s.text.slice(s.at, s.at + 4).includes("=")) return false;
   const inMnemonics = findWord(MNEMONICS, s.text, start, end) >= 0;
   const inC = C_WORDS.includes(s.text.slice(start, Math.min(end, start + 40)));
   if (inMnemonics && !inC && follows !== EQUALS) return true;

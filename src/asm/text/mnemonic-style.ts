@@ -195,7 +195,8 @@ function immediateOrHint(s: Assembly, hint: string | undefined): number {
   const at = s.at;
   if (c === PERCENT) {
     const found = register(s);
-    if (found >= 0) fail(s, "ERR_ASM_OPERAND", "Expected a number, found a register", at, s.at - at, hint);
+    if (found === NO_REGISTER) unexpected(s, "a register or a number");
+    else if (found >= 0) fail(s, "ERR_ASM_OPERAND", "Expected a number, found a register", at, s.at - at, hint);
     return Number.NaN;
   }
   if (isDigit(c) || c === MINUS || c === PLUS || c === TILDE || c === OPEN || c === APOSTROPHE || startsWord(c)) {

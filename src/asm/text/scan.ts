@@ -306,7 +306,7 @@ function framePointer(s: Assembly, at: number, percent: boolean): number {
     s.at = at + 2;
     return 10;
   }
-  if (!percent) return NO_REGISTER;
+  if (!percent || !isWordPart(text.charCodeAt(at))) return NO_REGISTER;
   const length = 1 + tokenLength(s, at);
   fail(
     s,

@@ -72,10 +72,14 @@ export function readStatements(s: Assembly): void {
       fromLog = true;
       continue;
     }
+    const noted = s.problems.length;
     const outcome = statement(s, c);
     if (outcome === LABEL) continue; // the next statement may stand in the same line
-    if (outcome === FAILED) skipStatement(s);
-    else if (text.charCodeAt(s.at) !== LINE_FEED && !endOfStatement(s)) skipStatement(s);
+    if (outcome === FAILED) {
+      // No statement is ever left out in silence, whatever its reader forgot to say.
+      if (s.problems.length === noted) fail(s, "ERR_ASM_SYNTAX", UNREADABLE, s.start, 1);
+      skipStatement(s);
+    } else if (text.charCodeAt(s.at) !== LINE_FEED && !endOfStatement(s)) skipStatement(s);
   }
   for (const section of s.sections) closeRaw(s, section);
   for (const waiting of s.localPending.values()) {
@@ -97,6 +101,8 @@ export function atVerifierState(s: Assembly): boolean {
   const c = peek(s);
   return c === UPPER_R && isDigit(s.text.charCodeAt(s.at + 1));
 }
+
+const UNREADABLE = "Cannot read this statement";
 
 const FAILED = 0;
 const DONE = 1;
