@@ -31,8 +31,10 @@ export interface FormatOptions {
  * @throws RangeError when bytes are given and there are too few
  *
  * @example
- * ```ts
- * format(btf, event.id, record);
+ * ```ts no-run
+ * declare const bytes: Uint8Array, record: Uint8Array;
+ * const btf = openBtf(bytes);
+ * format(btf, btf.typeByName("event", "struct")!.id, record);
  * // (struct event) {
  * //   .pid = 42,
  * //   .comm = "bash",

@@ -29,11 +29,12 @@ export interface ToTypeScriptOptions extends ValueOptions {
  * @throws BtfError when a root has no value
  *
  * @example
- * ```ts
+ * ```ts no-run
  * import { openBtf, toTypeScript } from "rawbpf/btf";
  *
+ * declare const bytes: Uint8Array;
  * const btf = openBtf(bytes);
- * toTypeScript(btf, [btf.typeByName("event", "struct").id]);
+ * toTypeScript(btf, [btf.typeByName("event", "struct")!.id]);
  * // /** `struct event`, 32 bytes. *\/
  * // export interface event {
  * //   /** `u32 pid`, at byte 0. *\/

@@ -45,11 +45,12 @@ const MAX_WORK = 1 << 24;
  * @throws RangeError when option `size` is smaller than the type, or larger although it has no flexible array
  *
  * @example
- * ```ts
+ * ```ts no-run
  * import { codec, openBtf } from "rawbpf/btf";
  *
+ * declare const bytes: Uint8Array, record: Uint8Array;
  * const btf = openBtf(bytes);
- * const event = codec(btf, btf.typeByName("event", "struct").id);
+ * const event = codec(btf, btf.typeByName("event", "struct")!.id);
  * event.decode(record); // { pid: 42, comm: "bash", state: "TASK_RUNNING", duration: 1200n }
  * ```
  */
