@@ -9,6 +9,14 @@ import type { TypeId } from "./types.ts";
 /** Lookups answered by going through all types before an index pays: one costs 0.3 ms on a kernel, the index 6 ms. */
 const SCANS_BEFORE_INDEX = 16;
 
+interface Wanted {
+  readonly name: Uint8Array;
+  /** Whether a flavour behind the name is passed over. */
+  readonly essential: boolean;
+  /** Whether the name without anything behind it is meant. */
+  readonly itself: boolean;
+}
+
 /**
  * Finds types by name. The first few names are looked for by comparing every type's name in place, which is right
  * whatever way the strings are shared; then a hash over essential names is built, as two arrays of numbers.
@@ -37,46 +45,55 @@ export class NameIndex {
    * @param first whether to stop at the first
    */
   find(name: Uint8Array, kind: number, essential: boolean, found: TypeId[], first = false): void {
-    const { words, starts } = this.#image;
+    const ownLength = essentialLength(name, 0, name.length);
+    // What has a flavour itself (a___b) is the essential name of others (a___b___c), but not its own.
+    const wanted: Wanted = { name, essential, itself: !essential || ownLength === name.length };
     if (this.#heads === undefined && this.#scans++ < SCANS_BEFORE_INDEX) {
-      this.#scan(name, kind, essential, found, first);
+      this.#scan(wanted, kind, found, first);
       return;
     }
+    const { words, starts } = this.#image;
     const heads = this.#heads ?? this.#build();
-    const hash = hashName(name, 0, !essential);
+    const hash = hashBytes(name, 0, essential ? name.length : ownLength);
+    let equalOffset = 0;
     for (let index = heads[hash & (heads.length - 1)]!; index >= 0; index = this.#next[index]!) {
       const at = starts[index]!;
+      const offset = words[at]!;
       if (kind >= 0 && infoKind(words[at + 1]!) !== kind) continue;
-      if (this.#matches(words[at]!, name, essential)) {
-        found.push((this.#firstId + index) as TypeId);
-        if (first) return;
-      }
-    }
-  }
-
-  #scan(name: Uint8Array, kind: number, essential: boolean, found: TypeId[], first: boolean): void {
-    const image = this.#image;
-    const count = image.starts.length;
-    for (let index = 0; ; index++) {
-      index = nextCandidate(image, this.#strings, index, kind, name);
-      if (index >= count) return;
-      if (!this.#matches(image.words[image.starts[index]!]!, name, essential)) continue;
+      if (offset !== equalOffset && !this.#matches(offset, wanted)) continue;
+      equalOffset = offset;
       found.push((this.#firstId + index) as TypeId);
       if (first) return;
     }
   }
 
-  #matches(offset: number, name: Uint8Array, essential: boolean): boolean {
+  #scan(wanted: Wanted, kind: number, found: TypeId[], first: boolean): void {
+    const { words, starts } = this.#image;
+    const count = starts.length;
+    let equalOffset = 0;
+    for (let index = 0; ; index++) {
+      index = nextCandidate(this.#image, this.#strings, index, kind, wanted.name);
+      if (index >= count) return;
+      const offset = words[starts[index]!]!;
+      if (offset !== equalOffset && !this.#matches(offset, wanted)) continue;
+      equalOffset = offset;
+      found.push((this.#firstId + index) as TypeId);
+      if (first) return;
+    }
+  }
+
+  /** Compares the end first: only one place in each string has the right one, however long the string is. */
+  #matches(offset: number, { name, essential, itself }: Wanted): boolean {
     if (offset === 0) return false;
     const table = this.#strings.tableOf(offset);
     if (table === undefined) return false;
     const bytes = table.bytes;
     const start = offset - table.start;
+    const end = start + name.length;
+    const after = bytes[end];
+    if (after === 0 ? !itself : !(essential && after === 0x5f && table.essentialEndOf(start) === end)) return false;
     for (let i = 0; i < name.length; i++) if (bytes[start + i] !== name[i]) return false;
-    const after = bytes[start + name.length];
-    if (after === 0) return !essential || essentialLength(bytes, start, start + name.length) === name.length;
-    if (!essential || after !== 0x5f) return false;
-    return essentialLength(bytes, start, bytes.indexOf(0, start)) === name.length;
+    return true;
   }
 
   #build(): Int32Array {
@@ -88,8 +105,7 @@ export class NameIndex {
       const offset = words[starts[index]!]!;
       const table = offset === 0 ? undefined : this.#strings.tableOf(offset);
       if (table === undefined) continue;
-      const start = offset - table.start;
-      const slot = hashName(table.bytes, start, true) & (heads.length - 1);
+      const slot = hashEssential(table, offset - table.start) & (heads.length - 1);
       next[index] = heads[slot]!;
       heads[slot] = index;
     }
@@ -127,20 +143,31 @@ function nextCandidate(image: BtfImage, strings: StringTable, from: number, kind
   return index;
 }
 
+/** Bytes of a name that go into its hash: long ones differ early, or are there to waste time. */
+const HASHED = 64;
+
+/** Hash (FNV-1a) of the start of a name. */
+function hashBytes(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let at = start; at < end && at < start + HASHED; at++) hash = Math.imul(hash ^ bytes[at]!, 0x01000193);
+  return hash ^ (hash >>> 15);
+}
+
 /**
- * Hash (FNV-1a) of the name that starts here, up to a NUL or the end of the bytes. With `essential` that of the
- * essential name, in the same pass: when three underscores between other characters turn out to have started a
- * flavour, the hash is that from before them.
+ * {@link hashBytes} of the essential name that starts here, in one pass: when three underscores between other characters
+ * turn out to have started a flavour, the hash is that from before them.
  */
-function hashName(bytes: Uint8Array, start: number, essential: boolean): number {
+function hashEssential(table: StringTable, start: number): number {
+  const bytes = table.bytes;
   let hash = 0x811c9dc5;
   let beforeUnderscores = 0;
   let beforeFlavour = 0;
   let flavour = false;
   let underscores = 0;
   for (let at = start; ; at++) {
-    const byte = bytes[at];
-    if (byte === undefined || byte === 0) break;
+    const byte = bytes[at]!;
+    if (byte === 0) break;
+    if (at - start >= HASHED) return hashBytes(bytes, start, table.essentialEndOf(start));
     if (byte === 0x5f) {
       if (underscores++ === 0) beforeUnderscores = hash;
     } else {
@@ -152,6 +179,6 @@ function hashName(bytes: Uint8Array, start: number, essential: boolean): number 
     }
     hash = Math.imul(hash ^ byte, 0x01000193);
   }
-  const result = flavour && essential ? beforeFlavour : hash;
+  const result = flavour ? beforeFlavour : hash;
   return result ^ (result >>> 15);
 }

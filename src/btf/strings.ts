@@ -1,9 +1,26 @@
 // Browser-safe.
 
 import { decodeUtf8 } from "../bytes/index.ts";
+import { btfError } from "./image.ts";
+import { essentialLength } from "./names.ts";
 
-/** Strings decoded one by one before all of them are: 0.2 us each, against 5 ms for those of a kernel. */
+/** Strings decoded one by one before all of them are: 0.2 us each, against 1 ms for those of a kernel. */
 const NAMES_BEFORE_TEXT = 4096;
+
+/** Bytes that are looked at one by one for the end of a string. No name in a kernel is half as long. */
+const LONG = 256;
+
+/**
+ * Strings longer than {@link LONG}, in ascending order. They are listed once, since offsets may point to any character
+ * of one: with a megabyte of it and a hundred thousand names inside, looking for its end each time would not end.
+ */
+interface LongStrings {
+  readonly starts: readonly number[];
+  readonly ends: readonly number[];
+  /** Where the essential name ends: at the last flavour, or the end. */
+  readonly essentialEnds: readonly number[];
+  readonly ascii: readonly boolean[];
+}
 
 /**
  * The strings of a BTF by offset. A split BTF's offsets go on where those of its base end. Offsets may point into
@@ -21,6 +38,10 @@ export class StringTable {
   /** One character for each byte, once many strings were asked for: cutting a piece out of it is the fastest way. */
   #text: string | undefined;
   #decoded = 0;
+  #long: LongStrings | undefined;
+  /** Long strings that are not ASCII, which cannot be cut out of the text. */
+  readonly #longDecoded = new Map<number, string>();
+  #longDecodedBytes = 0;
 
   /**
    * @param bytes the string section, which ends with a NUL unless it is empty
@@ -48,6 +69,8 @@ export class StringTable {
    * The string at an offset.
    *
    * @returns `undefined` when the offset is outside
+   * @throws BtfError `ERR_LIMIT` when so many offsets point into one long string that is not ASCII that decoding all
+   *   of them would take many times the size of the section
    */
   at(offset: number): string | undefined {
     if (offset === 0 && this.end > 0) return "";
@@ -55,12 +78,35 @@ export class StringTable {
     return table === undefined ? undefined : table.#decode(offset - table.start);
   }
 
+  /** Whether the string at `offset` is empty, or there is none. */
+  isEmpty(offset: number): boolean {
+    const table = this.tableOf(offset);
+    return table === undefined || table.bytes[offset - table.start] === 0;
+  }
+
+  /**
+   * Index in `bytes` of where the essential name that starts at an index ends: before its flavour.
+   *
+   * @param start index in `bytes`
+   */
+  essentialEndOf(start: number): number {
+    const end = shortEnd(this.bytes, start);
+    if (end >= 0) return start + essentialLength(this.bytes, start, end);
+    const long = this.#longStrings();
+    const index = indexOf(long, start);
+    // A flavour needs a character before it.
+    const essentialEnd = long.essentialEnds[index]!;
+    return essentialEnd > start ? essentialEnd : long.ends[index]!;
+  }
+
   #decode(start: number): string {
     const bytes = this.bytes;
+    const limit = start + LONG;
     let end = start;
     let byte = bytes[end]!;
     while (byte !== 0) {
-      if (byte >= 0x80) return decodeUtf8(bytes.subarray(start, bytes.indexOf(0, start)));
+      if (end === limit) return this.#decodeLong(start);
+      if (byte >= 0x80) return this.#decodeUnicode(start);
       byte = bytes[++end]!;
     }
     if (this.#text !== undefined) return this.#text.slice(start, end);
@@ -68,11 +114,69 @@ export class StringTable {
     return String.fromCharCode.apply(null, bytes.subarray(start, end) as unknown as number[]);
   }
 
-  /** Whether the string at `offset` is empty, or there is none. */
-  isEmpty(offset: number): boolean {
-    const table = this.tableOf(offset);
-    return table === undefined || table.bytes[offset - table.start] === 0;
+  #decodeUnicode(start: number): string {
+    const end = shortEnd(this.bytes, start);
+    return end < 0 ? this.#decodeLong(start) : decodeUtf8(this.bytes.subarray(start, end));
   }
+
+  #decodeLong(start: number): string {
+    const long = this.#longStrings();
+    const index = indexOf(long, start);
+    const end = long.ends[index]!;
+    if (long.ascii[index] === true) {
+      this.#text ??= latin1(this.bytes);
+      return this.#text.slice(start, end);
+    }
+    let text = this.#longDecoded.get(start);
+    if (text === undefined) {
+      this.#longDecodedBytes += end - start;
+      if (this.#longDecodedBytes > 8 * this.bytes.length) {
+        throw btfError("ERR_LIMIT", "Too many names lie inside one long string", "strings", start);
+      }
+      text = decodeUtf8(this.bytes.subarray(start, end));
+      this.#longDecoded.set(start, text);
+    }
+    return text;
+  }
+
+  #longStrings(): LongStrings {
+    if (this.#long !== undefined) return this.#long;
+    const { bytes } = this;
+    const starts: number[] = [];
+    const ends: number[] = [];
+    const essentialEnds: number[] = [];
+    const ascii: boolean[] = [];
+    for (let start = 0; start < bytes.length; ) {
+      const end = bytes.indexOf(0, start);
+      if (end - start >= LONG) {
+        starts.push(start);
+        ends.push(end);
+        essentialEnds.push(start + essentialLength(bytes, start, end));
+        ascii.push(!bytes.subarray(start, end).some((byte) => byte >= 0x80));
+      }
+      start = end + 1;
+    }
+    this.#long = { starts, ends, essentialEnds, ascii };
+    return this.#long;
+  }
+}
+
+/** Index of the NUL of a string, or -1 when it is a long one. */
+function shortEnd(bytes: Uint8Array, start: number): number {
+  for (let at = start; at < start + LONG; at++) if (bytes[at] === 0) return at;
+  return -1;
+}
+
+/** Which long string holds an index. */
+function indexOf({ starts }: LongStrings, at: number): number {
+  let low = 0;
+  let high = starts.length;
+  while (high - low > 1) {
+    const middle = (low + high) >>> 1;
+    if (starts[middle]! <= at) low = middle;
+    else high = middle;
+  }
+  return low;
 }
 
 interface Decoder {

@@ -513,6 +513,58 @@ test("long chains and deep nesting end, without exhausting the stack", () => {
   assert.ok(cpuTime() - started < 20_000, "in time");
 });
 
+test("long names are read, found and told apart", () => {
+  for (const letter of ["a", "ä"]) {
+    const long = letter.repeat(20_000);
+    const names = [long, long.slice(1), `${long}___old`, `${long.slice(50)}___x___y`, "short", `${"b".repeat(70)}___c`];
+    for (const shareSuffixes of [false, true]) {
+      const types = names.map((name): BtfTypeSpec => ({ kind: "fwd", name, target: "struct" }));
+      const btf = openBtf(encodeBtf(types, { shareSuffixes }));
+      for (let round = 0; round < 3; round++) {
+        for (const [i, name] of names.entries()) {
+          assert.ok(btf.nameOf(i + 1) === name, `name ${i}`);
+          assert.equal(btf.idsByName(name), [i + 1]);
+        }
+        assert.equal(btf.idsByEssentialName(long), [1, 3]);
+        assert.equal(btf.idsByEssentialName(`${long.slice(50)}___x`), [4]);
+        assert.equal(btf.idsByEssentialName("b".repeat(70)), [6]);
+      }
+    }
+  }
+});
+
+for (const [what, letter] of [
+  ["ASCII", 0x61],
+  ["not ASCII", 0x80],
+] as const) {
+  test(`many names inside one long string do not take long: ${what}`, () => {
+    const count = 20_000;
+    const bytes = encodeBtf(
+      Array.from({ length: count }, (): BtfTypeSpec => ({ kind: "fwd", name: "x", target: "struct" })),
+    );
+    // A megabyte of one letter in place of the name, and each type's name starts somewhere in it.
+    const size = 1 << 20;
+    const grown = new Uint8Array(bytes.length - 3 + size).fill(letter);
+    grown.set(bytes.subarray(0, bytes.length - 3));
+    grown[bytes.length - 3] = 0;
+    grown[grown.length - 1] = 0;
+    const view = new DataView(grown.buffer);
+    view.setUint32(20, size, true);
+    for (let i = 0; i < count; i++) view.setUint32(24 + 12 * i, 1 + (i % 1000), true);
+    const started = performance.now();
+    const btf = openBtf(grown);
+    validateBtf(btf);
+    attempt("types", () => [...btf.types()].length);
+    for (let i = 1; i < 40; i++) {
+      const name = attempt("nameOf", () => btf.nameOf(i));
+      if (name !== undefined && letter < 0x80) assert.is(btf.idsByName(name).length, count / 1000);
+      attempt("typeById", () => btf.typeById(i));
+    }
+    assert.equal(btf.idsByName("a"), []);
+    assert.ok(performance.now() - started < 20_000, "in time");
+  });
+}
+
 requires(test, "kernel-btf")("prefixes and mutations of the kernel's BTF", () => {
   const bytes = new Uint8Array(readFileSync("/sys/kernel/btf/vmlinux"));
   const below = randomNumbers(1);
