@@ -545,8 +545,8 @@ test("order by number, and tags as comments or not at all", () => {
     struct("a", 4, member("x", INT, 0)),
     { kind: "decl_tag", name: "tag", type: 6 },
   ];
-  assert.match(print(types), /^struct a[^]*struct b/);
-  assert.match(print(types, { sort: "id" }), /^struct b[^]*struct a/);
+  assert.match(print(types), /^struct a[\s\S]*struct b/);
+  assert.match(print(types, { sort: "id" }), /^struct b[\s\S]*struct a/);
   assert.match(print(types, { tags: "comments" }), /\} \/\* btf_decl_tag\("tag"\) \*\/;/);
   assert.match(print(types, { tags: "none" }), /^struct a \{\n\tint x;\n\};/);
 });
