@@ -55,7 +55,7 @@ export class NameIndex {
     const { words, starts } = this.#image;
     const heads = this.#heads ?? this.#build();
     const hash = hashBytes(name, 0, essential ? name.length : ownLength);
-    let equalOffset = 0;
+    let equalOffset = -1;
     for (let index = heads[hash & (heads.length - 1)]!; index >= 0; index = this.#next[index]!) {
       const at = starts[index]!;
       const offset = words[at]!;
@@ -70,7 +70,7 @@ export class NameIndex {
   #scan(wanted: Wanted, kind: number, found: TypeId[], first: boolean): void {
     const { words, starts } = this.#image;
     const count = starts.length;
-    let equalOffset = 0;
+    let equalOffset = -1;
     for (let index = 0; ; index++) {
       index = nextCandidate(this.#image, this.#strings, index, kind, wanted.name);
       if (index >= count) return;

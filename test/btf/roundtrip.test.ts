@@ -57,7 +57,9 @@ test("split BTF goes on from its base, with its strings", () => {
       assert.is(split.typeById(1), base.typeById(1));
       for (const type of split.types()) {
         if (type.name === "") continue;
-        assert.ok(split.idsByName(type.name, type.kind).includes(type.id), type.name);
+        const found = split.idsByName(type.name, type.kind);
+        assert.ok(found.includes(type.id), type.name);
+        for (const id of found) assert.is(split.nameOf(id), type.name);
       }
     }),
     { numRuns: rounds(20, 300) },
