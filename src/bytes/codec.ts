@@ -14,6 +14,8 @@ export interface Codec<T, In = T> {
   readonly size: number;
   /** Alignment in bytes, as C would have it. */
   readonly alignment: number;
+  /** Whether decoding goes on behind `size` up to the end of the bytes: a flexible array at the end of a struct. */
+  readonly flexible?: boolean | undefined;
   /**
    * Reads a value.
    *

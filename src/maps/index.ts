@@ -43,6 +43,7 @@ export {
 export { type MapDifference, MapIncompatibleError, mapDifferences } from "./compatible.ts";
 export { bindMap, type CreateMapOptions, createMap } from "./create.ts";
 export type { MapDescription, MapInfo } from "./description.ts";
+export type { Listening, RecordCallback, RecordsOptions } from "./face.ts";
 export { flagNames, MapFlag } from "./flags.ts";
 export { BpfMap, type SetManyOptions, type UpdateFlag } from "./map.ts";
 export {
@@ -54,9 +55,10 @@ export {
   type ViewConstructor,
 } from "./mapped.ts";
 export { mapFromFd, mapIds, type OpenMapOptions, openMapById, openOrCreatePinnedMap, openPinnedMap } from "./open.ts";
+export { openPerfBuffer, PerfBuffer, type PerfBufferOptions, type PerfCallback } from "./perfbuf.ts";
 export { checkPinName, checkPinPath, pinObject, unpin } from "./pin.ts";
 export { BpfBloomFilter, BpfQueue } from "./queue.ts";
-export { openRingBuffer, type RecordCallback, type RecordsOptions, RingBuffer } from "./ringbuf.ts";
+export { type DropCounter, openRingBuffer, RingBuffer, type RingBufferOptions } from "./ringbuf.ts";
 export type { DefaultInput, DefaultKey, DefaultValue, MapBtf, MapOf, MapSpec } from "./spec.ts";
 export {
   type HandleMapType,
@@ -67,3 +69,4 @@ export {
   type SocketMapType,
   type StorageMapType,
 } from "./traits.ts";
+export { openUserRingBuffer, type UserRecord, UserRingBuffer } from "./user-ringbuf.ts";

@@ -2,35 +2,16 @@ import type { Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
-import { type PollSource, pollDescriptor } from "../syscall/poller.ts";
+import { pollDescriptor } from "../syscall/poller.ts";
+import { type Listening, type RecordCallback, RecordFace, type RecordsOptions } from "./face.ts";
+import { MapFlag } from "./flags.ts";
 import type { BpfMap } from "./map.ts";
-import { RecordIterator } from "./records.ts";
+import type { RecordIterator } from "./records.ts";
 
 const BUSY_BIT = 0x8000_0000 | 0;
 const DISCARD_BIT = 0x4000_0000;
 const LENGTH_MASK = 0x3fff_ffff;
 const HEADER_SIZE = 8;
-const DEFAULT_BATCH = 1024;
-
-/**
- * Receives one record in place. The view is the ring itself: valid until the callback returns, and read-only memory:
- * writing to it ends the process.
- *
- * @param view the ring's data
- * @param offset first byte of the record
- * @param length bytes of the record
- */
-export type RecordCallback = (view: DataView, offset: number, length: number) => void;
-
-/** How to iterate over records. */
-export interface RecordsOptions<T> {
-  /** Ends the iteration: it throws the signal's reason, as Node's own iterators do. */
-  readonly signal?: AbortSignal | undefined;
-  /** Decodes each record; default: a copy of its bytes. */
-  readonly codec?: Codec<T> | undefined;
-  /** Most records in a row before the event loop gets its turn. Default 1024. */
-  readonly batch?: number | undefined;
-}
 
 /**
  * Reader of one ring buffer map. There can be one at a time: positions are shared with the kernel.
@@ -56,14 +37,14 @@ export class RingBuffer {
   // Position of the reader, as the kernel counts: a byte counter that never wraps to the ring. Two halves of 64 bits.
   #low: number;
   #high: number;
-  #source: PollSource | undefined;
-  #iterator: RecordIterator<unknown> | undefined;
-  #listener: (() => void) | undefined;
+  readonly #drops: DropCounter | undefined;
+  readonly #face: RecordFace<RecordCallback>;
   #consuming = false;
   #open = true;
 
   /** @internal use {@link openRingBuffer} */
-  constructor(map: BpfMap<unknown, unknown>, backend: SyscallBackend) {
+  constructor(map: BpfMap<unknown, unknown>, backend: SyscallBackend, drops: DropCounter | undefined) {
+    this.#drops = drops;
     const page = pageSize(backend.architecture);
     const size = map.description.maxEntries;
     const label = map.owner.label;
@@ -90,6 +71,14 @@ export class RingBuffer {
     this.#words = new Int32Array(this.#producerMemory.buffer, page, size / 2);
     this.#low = Atomics.load(this.#consumer, 0) >>> 0;
     this.#high = this.#consumer[1]! >>> 0;
+    this.#face = new RecordFace<RecordCallback>({
+      label,
+      check: () => this.#check(),
+      consume: (callback, limit) => this.consume(callback, limit),
+      readable: () => this.#readable(),
+      bytes: () => this.#bytes,
+      poll: (handler) => [pollDescriptor(backend, map.fd, handler)],
+    });
   }
 
   /**
@@ -110,6 +99,16 @@ export class RingBuffer {
   get available(): number {
     this.#check();
     return (this.#produced() - this.#low) >>> 0;
+  }
+
+  /**
+   * Records that programs could not write because the ring was full, as counted by `drops`; `undefined` without it.
+   * The kernel keeps no count: a program must do so where `ringbuf_reserve` or `ringbuf_output` fails.
+   *
+   * @throws SyscallError
+   */
+  get lost(): bigint | undefined {
+    return this.#drops === undefined ? undefined : sumOf(this.#drops);
   }
 
   /** Whether `close()` was called. */
@@ -183,34 +182,7 @@ export class RingBuffer {
   records(options?: RecordsOptions<Uint8Array> & { readonly codec?: undefined }): RecordIterator<Uint8Array>;
   records<T>(options: RecordsOptions<T> & { readonly codec: Codec<T> }): RecordIterator<T>;
   records<T>(options: RecordsOptions<T> = {}): RecordIterator<T | Uint8Array> {
-    const { signal, codec, batch = DEFAULT_BATCH } = options;
-    this.#check();
-    signal?.throwIfAborted();
-    this.#checkUnread();
-    const bytes = this.#bytes;
-    let value: T | Uint8Array | undefined;
-    const decode: RecordCallback =
-      codec === undefined
-        ? (_, offset, length) => {
-            value = bytes.slice(offset, offset + length);
-          }
-        : (_, offset, length) => {
-            value = decodeRecord(codec, bytes, offset, length);
-          };
-    const source = this.#poll();
-    const iterator = new RecordIterator<T | Uint8Array>({
-      batch,
-      signal,
-      // One record at a time: what is not asked for stays in the ring, so that a loop may end without losing any.
-      take: () => (this.consume(decode, 1) === 1 ? { value: value as T | Uint8Array } : undefined),
-      wait: () => source.ref(),
-      stopWaiting: () => source.unref(),
-      end: () => {
-        this.#iterator = undefined;
-      },
-    });
-    this.#iterator = iterator as RecordIterator<unknown>;
-    return iterator;
+    return this.#face.records(options) as RecordIterator<T | Uint8Array>;
   }
 
   /**
@@ -222,32 +194,8 @@ export class RingBuffer {
    * @returns a handle that ends it
    * @throws BpfError `ERR_CLOSED`, `ERR_TYPE_MISMATCH` when somebody reads already
    */
-  listen(callback: RecordCallback, batch: number = DEFAULT_BATCH): { close(): void; [Symbol.dispose](): void } {
-    this.#check();
-    this.#checkUnread();
-    const source = this.#poll();
-    const close = (): void => {
-      if (this.#listener !== wake) return;
-      this.#listener = undefined;
-      source.unref();
-    };
-    const wake = (): void => {
-      if (this.#listener !== wake) return;
-      try {
-        this.consume(callback, batch);
-        // More came, or the batch was full: the edge has been seen, nobody else will call.
-        if (this.#readable()) setImmediate(wake);
-      } catch (error) {
-        close();
-        setImmediate(() => {
-          throw error;
-        });
-      }
-    };
-    this.#listener = wake;
-    source.ref();
-    setImmediate(wake);
-    return { close, [Symbol.dispose]: close };
+  listen(callback: RecordCallback, batch?: number): Listening {
+    return this.#face.listen(callback, batch);
   }
 
   /**
@@ -257,30 +205,15 @@ export class RingBuffer {
     if (!this.#open) return;
     this.#open = false;
     readers.delete(this.#map);
-    this.#listener = undefined;
-    this.#source?.close();
-    this.#source = undefined;
+    this.#face.stop();
     this.#consumerMemory.close();
     this.#producerMemory.close();
-    this.#iterator?.wake();
+    this.#face.end();
   }
 
   /** Closes the reader. */
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  #poll(): PollSource {
-    this.#source ??= pollDescriptor(this.#backend, this.#map.fd, {
-      ready: () => (this.#listener === undefined ? this.#iterator?.wake() : this.#listener()),
-      peek: () => this.#readable(),
-    });
-    return this.#source;
-  }
-
-  #checkUnread(): void {
-    if (this.#iterator === undefined && this.#listener === undefined) return;
-    throw new BpfError("ERR_TYPE_MISMATCH", `${this.#map.owner.label} is being read already`);
   }
 
   #check(): void {
@@ -321,32 +254,87 @@ export class RingBuffer {
   }
 }
 
-function decodeRecord<T>(codec: Codec<T>, bytes: Uint8Array, offset: number, length: number): T {
-  if (length < codec.size) {
-    throw new BpfError("ERR_TYPE_MISMATCH", `A record of ${length} bytes is too short for a value of ${codec.size}`);
-  }
-  return codec.decode(bytes, offset);
+const readers = new WeakMap<BpfMap<unknown, unknown>, RingBuffer>();
+
+/** Where programs count the records that did not fit. */
+export interface DropCounter {
+  /** A map whose values are 64-bit counters: per CPU, so that no two programs write one place, or one for all. */
+  readonly map: BpfMap<number, bigint> | BpfMap<number, bigint[], readonly bigint[]>;
+  /** Entry that is counted in. Default 0. */
+  readonly key?: number | undefined;
 }
 
-const readers = new WeakMap<BpfMap<unknown, unknown>, RingBuffer>();
+function sumOf({ map, key = 0 }: DropCounter): bigint {
+  const value = (map as BpfMap<number, bigint | bigint[]>).get(key);
+  if (value === undefined) return 0n;
+  return typeof value === "bigint" ? value : value.reduce((sum, one) => sum + one, 0n);
+}
+
+/** How to read a ring buffer. */
+export interface RingBufferOptions {
+  /** Where programs count the records that did not fit, for {@link RingBuffer.lost}. */
+  readonly drops?: DropCounter | undefined;
+}
 
 /**
  * Opens the reader of a ring buffer map.
  *
  * @param map open map of type `ringbuf`
+ * @param options where losses are counted
  * @returns the reader: close it before the map
- * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type or one that has a reader; SyscallError of mmap
+ * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type or one that has a reader, `ERR_NOT_SUPPORTED` for one
+ *   with the flag `rb_overwrite`; SyscallError of mmap
+ * @example A program that counts what it cannot write
+ * ```ts
+ * using events = createMap({ type: "ringbuf", maxEntries: 4096 });
+ * using drops = createMap({ type: "percpu_array", value: u64, maxEntries: 1 });
+ * using producer = loadProgram({
+ *   type: "socket_filter",
+ *   license: "GPL",
+ *   instructions: program(
+ *     store("u64", r10, -8, 42),
+ *     ldMap(r1, events),
+ *     mov(r2, r10),
+ *     add(r2, -8),
+ *     mov(r3, 8),
+ *     mov(r4, 0),
+ *     call("ringbuf_output"),
+ *     jeq(r0, 0, "written"),
+ *     store("u32", r10, -12, 0),
+ *     ldMap(r1, drops),
+ *     mov(r2, r10),
+ *     add(r2, -12),
+ *     call("map_lookup_elem"),
+ *     jeq(r0, 0, "written"),
+ *     load("u64", r1, r0, 0),
+ *     add(r1, 1),
+ *     store("u64", r0, 0, r1),
+ *     label("written"),
+ *     mov(r0, 0),
+ *     exit(),
+ *   ),
+ * });
+ * using ring = openRingBuffer(events, { drops: { map: drops } });
+ * producer.run({ data: new Uint8Array(64), repeat: 1000 });
+ * const values: bigint[] = [];
+ * ring.consume((view, offset) => values.push(view.getBigUint64(offset, true)));
+ * values.length; // 255
+ * ring.lost; // 745n
+ * ```
  */
-export function openRingBuffer(map: BpfMap<unknown, unknown> | BpfMap): RingBuffer {
+export function openRingBuffer(map: BpfMap<unknown, unknown> | BpfMap, options: RingBufferOptions = {}): RingBuffer {
   const any = map as BpfMap<unknown, unknown>;
-  if (any.description.type !== "ringbuf") {
-    throw new BpfError(
-      "ERR_TYPE_MISMATCH",
-      `Cannot read ${any.owner.label} as a ring buffer: it is a ${any.description.type}`,
-    );
+  const { type, flags } = any.description;
+  const { label } = any.owner;
+  if (type !== "ringbuf") {
+    throw new BpfError("ERR_TYPE_MISMATCH", `Cannot read ${label} as a ring buffer: it is a ${type}`);
   }
-  if (readers.has(any)) throw new BpfError("ERR_TYPE_MISMATCH", `${any.owner.label} has a reader already`);
-  const reader = new RingBuffer(any, any.owner.backend);
+  if ((flags & MapFlag.rb_overwrite) !== 0) {
+    const message = `Cannot read ${label}: with BPF_F_RB_OVERWRITE the kernel overwrites records while they are read`;
+    throw new BpfError("ERR_NOT_SUPPORTED", message);
+  }
+  if (readers.has(any)) throw new BpfError("ERR_TYPE_MISMATCH", `${label} has a reader already`);
+  const reader = new RingBuffer(any, any.owner.backend, options.drops);
   readers.set(any, reader);
   return reader;
 }

@@ -44,7 +44,8 @@ export type FakeObject =
   | { readonly kind: "prog"; readonly name: string; readonly license: string; readonly instructions: Uint8Array }
   | { readonly kind: "link"; readonly program: number; readonly target: string }
   | { readonly kind: "btf"; readonly bytes: Uint8Array }
-  | { readonly kind: "perf_event" | "other" }
+  | { readonly kind: "perf_event"; memory: ArrayBuffer | undefined }
+  | { readonly kind: "other" }
   | { readonly kind: "epoll"; readonly interest: Set<number>; readonly ready: Set<number> };
 
 /** A map of the fake kernel. */
@@ -79,6 +80,9 @@ const PAGE = 4096;
 const FIRST_DESCRIPTOR = 3;
 const FIRST_ADDRESS = 0x10_0000_0000;
 const EPOLL_CTL_ADD = 1;
+/** Offsets in `struct perf_event_mmap_page`. */
+const DATA_HEAD = 1024;
+const DATA_TAIL = 1032;
 const BUSY_BIT = 0x8000_0000;
 const DISCARD_BIT = 0x4000_0000;
 
@@ -99,6 +103,8 @@ const DISCARD_BIT = 0x4000_0000;
 export class FakeKernel {
   /** The shim to pass as `backend`. */
   readonly backend: SyscallBackend;
+  /** Where the rings of perf events begin to count when they are mapped. */
+  perfStart = 0n;
   /** Every command so far, by name. */
   readonly commands: BpfCommand[] = [];
   readonly #objects = new Map<number, FakeObject>();
@@ -198,6 +204,31 @@ export class FakeKernel {
     this.#news(fd);
   }
 
+  /**
+   * Puts a record into the ring of a perf event, whether or not there is room, and wakes the reader.
+   *
+   * @param fd descriptor of the perf event, mapped
+   * @param type `PERF_RECORD_SAMPLE` is 9, `PERF_RECORD_LOST` 2
+   * @param payload what follows the header, a multiple of 8 bytes
+   * @param options `size` that the header claims, where it is not the true one
+   */
+  perfRecord(fd: number, type: number, payload: Uint8Array, options: { readonly size?: number } = {}): void {
+    const object = this.object(fd);
+    if (object.kind !== "perf_event" || object.memory === undefined)
+      throw new RangeError(`Descriptor ${fd} has no ring`);
+    const positions = new DataView(object.memory);
+    const head = positions.getBigUint64(DATA_HEAD, true);
+    const record = new Uint8Array(8 + payload.length);
+    const header = new DataView(record.buffer);
+    header.setUint32(0, type, true);
+    header.setUint16(6, options.size ?? record.length, true);
+    record.set(payload, 8);
+    const data = new Uint8Array(object.memory, PAGE);
+    for (const [i, byte] of record.entries()) data[(Number(head & 0xffffffffn) + i) % data.length] = byte;
+    positions.setBigUint64(DATA_HEAD, head + BigInt(record.length), true);
+    this.#news(fd);
+  }
+
   /** Moves both positions of an empty ring buffer, to test what happens at their ends. */
   setPosition(fd: number, position: bigint): void {
     const ring = this.#map(fd)?.ring;
@@ -280,7 +311,7 @@ export class FakeKernel {
         return object === undefined ? -errnoNumber("EBADF") : this.#add(object);
       }
       case "perf_event_open":
-        return this.#add({ kind: "perf_event" });
+        return this.#add({ kind: "perf_event", memory: undefined });
       case "ioctl":
         return this.#objects.has(a) ? 0 : -errnoNumber("EBADF");
       case "mmap":
@@ -307,6 +338,14 @@ export class FakeKernel {
 
   #mmap(address: number, length: number, fd: number, offset: number): number {
     if (address !== 0) return address;
+    const object = this.#objects.get(fd);
+    if (object?.kind === "perf_event") {
+      object.memory = new ArrayBuffer(length);
+      const positions = new DataView(object.memory);
+      positions.setBigUint64(DATA_HEAD, this.perfStart, true);
+      positions.setBigUint64(DATA_TAIL, this.perfStart, true);
+      return this.#addressOf(object.memory);
+    }
     const map = this.#map(fd);
     if (map?.ring !== undefined) return this.#addressOf(offset === 0 ? map.ring.consumer : map.ring.producer);
     return fd === -1 ? this.#addressOf(new ArrayBuffer(length)) : -errnoNumber("EINVAL");

@@ -7,6 +7,7 @@ const EPOLL_CLOEXEC = 0x80000;
 const EPOLL_CTL_ADD = 1;
 const EPOLL_CTL_DEL = 2;
 const EPOLLIN = 0x1;
+const EPOLLOUT = 0x4;
 const EPOLLET = 2 ** 31;
 const BATCH = 64;
 
@@ -32,6 +33,13 @@ export interface PollHandler {
    * costs no system call of its own.
    */
   peek?(): boolean;
+  /** Waits for room to write, and not for something to read. */
+  readonly writes?: boolean;
+  /**
+   * Whether the kernel forgets that the descriptor is readable once somebody has looked, as it does for perf events.
+   * Beginning to wait is such a look: news that came just before would be lost. Needs `peek`.
+   */
+  readonly forgetful?: boolean;
 }
 
 /**
@@ -51,6 +59,7 @@ class Poller {
   readonly #stride: number;
   readonly #dataOffset: number;
   #refs = 0;
+  #looking = false;
 
   constructor(backend: SyscallBackend) {
     this.#backend = backend;
@@ -72,8 +81,9 @@ class Poller {
   }
 
   add(fd: number, handler: PollHandler): PollSource {
-    this.#control(EPOLL_CTL_ADD, fd);
+    this.#control(EPOLL_CTL_ADD, fd, handler.writes === true);
     this.#handlers.set(fd, handler);
+    this.#lookAgain();
     let refs = 0;
     let open = true;
     return {
@@ -93,16 +103,16 @@ class Poller {
         this.#refs -= refs;
         if (refs > 0 && this.#refs === 0) this.#watcher.unref();
         this.#handlers.delete(fd);
-        this.#control(EPOLL_CTL_DEL, fd);
+        this.#control(EPOLL_CTL_DEL, fd, false);
         if (this.#handlers.size === 0) this.discard();
       },
     };
   }
 
-  #control(operation: number, fd: number): void {
+  #control(operation: number, fd: number, writes: boolean): void {
     const event = kernelBuffer(this.#stride);
     const view = new DataView(event.buffer);
-    view.setUint32(0, EPOLLIN | EPOLLET, true);
+    view.setUint32(0, ((writes ? EPOLLOUT : EPOLLIN) | EPOLLET) >>> 0, true);
     view.setInt32(this.#dataOffset, fd, true);
     const address = this.#backend.addressOf(event);
     const op = operation === EPOLL_CTL_ADD ? "EPOLL_CTL_ADD" : "EPOLL_CTL_DEL";
@@ -110,7 +120,7 @@ class Poller {
       epfd: this.#epoll.number,
       op,
       fd,
-      events: "EPOLLIN|EPOLLET",
+      events: writes ? "EPOLLOUT|EPOLLET" : "EPOLLIN|EPOLLET",
     }));
     keepAlive(event);
     if (result < 0 && operation === EPOLL_CTL_ADD) {
@@ -124,8 +134,27 @@ class Poller {
       if (!this.#handleAll()) this.#drain();
     } finally {
       // A handler that throws must not leave the others waiting for ever.
-      if (!this.#epoll.closed) this.#watcher.arm();
+      if (!this.#epoll.closed) {
+        this.#watcher.arm();
+        this.#lookAgain();
+      }
     }
+  }
+
+  /** Asks forgetful sources once more, when the event loop has begun to wait. */
+  #lookAgain(): void {
+    if (this.#looking) return;
+    let forgetful = false;
+    for (const handler of this.#handlers.values()) forgetful ||= handler.forgetful === true;
+    if (!forgetful) return;
+    this.#looking = true;
+    setImmediate(() => {
+      this.#looking = false;
+      if (this.#epoll.closed) return;
+      for (const handler of [...this.#handlers.values()]) {
+        if (handler.forgetful === true && handler.peek?.() === true) handler.ready();
+      }
+    });
   }
 
   /**
