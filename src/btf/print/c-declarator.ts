@@ -49,8 +49,11 @@ export function declaration(context: DeclaratorContext, id: number, name: string
   let words = "";
   let tags = "";
   let pointer = false;
-  for (let at = id; ; ) {
-    if (--context.budget < 0) throw endless(btf, id, "The declaration is too long");
+  // Without going in a circle no chain is longer than there are types.
+  let left = Math.min(btf.endId, context.budget);
+  context.budget--;
+  for (let at = id; ; context.budget--) {
+    if (--left < 0) throw endless(btf, id, "The declaration is too long");
     const type = btf.typeById(at);
     switch (type.kind) {
       case "const":

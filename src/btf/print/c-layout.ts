@@ -4,9 +4,6 @@ import { BtfError } from "../../errors.ts";
 import type { Btf } from "../btf.ts";
 import type { BtfMember, BtfStruct, BtfUnion } from "../types.ts";
 
-/** Longest hole that is written out, in bits: a size that was merely read must not decide how much is printed. */
-const MAX_HOLE_BITS = 8 * 1024 * 1024;
-
 // What a C compiler makes of the declarations that are printed, and what to print so that it makes what the BTF says:
 // the rules of the System V ABIs for members and bit fields, which gcc and clang follow on every machine that Linux
 // runs on. BTF keeps none of the attributes that led to a layout, so they are found out from it.
@@ -19,15 +16,13 @@ export interface Shape {
   readonly aligned: number;
   /** Alignment that the compiler gives to what is declared, in bytes. */
   readonly alignment: number;
-  /** Unnamed bit fields that go in front of each member, and behind the last one. */
-  readonly padding: readonly (readonly Padding[])[];
+  /** Members such as `long: 64` that go in front of each member, and behind the last one. */
+  readonly padding: readonly (readonly string[])[];
 }
 
-/** An unnamed bit field. */
-export interface Padding {
-  /** Its type. */
+/** A type of unnamed bit fields. */
+interface Unit {
   readonly type: string;
-  /** Its width in bits; 0 goes on at the next multiple of its type's size. */
   readonly bits: number;
 }
 
@@ -56,6 +51,12 @@ export function placeOf(btf: Btf, member: BtfMember): Place {
 
 /** Anonymous structs and arrays inside one another. Named ones are known before those that hold them. */
 const MAX_DEPTH = 64;
+
+/**
+ * Unnamed bit fields in a row. A hole that needs more, which only a struct stripped of its members has, or a damaged
+ * one, is filled with an array.
+ */
+const MAX_PADDING = 4096;
 
 /** A member as the compiler sees it, in bits. */
 interface Part extends Place {
@@ -135,7 +136,7 @@ export class Shapes {
     const size = 8 * type.size;
     const packed = size % widest !== 0 || parts.some((part) => lands(part.offset, part, false) !== part.offset);
     const alignment = packed ? 8 : widest;
-    const padding: Padding[][] = [];
+    const padding: string[][] = [];
     let at = 0;
     let bits = false;
     for (const part of parts) {
@@ -159,42 +160,43 @@ export class Shapes {
    * @param exact whether widths must add up; otherwise unnamed bit fields may rely on their own alignment
    * @param next where the compiler puts the latter when it is free from a place on
    */
-  #fill(at: number, target: number, exact: boolean, next: (from: number) => number): Padding[] {
+  #fill(at: number, target: number, exact: boolean, next: (from: number) => number): string[] {
     if (at >= target || next(at) === target) return [];
-    if (target - at > MAX_HOLE_BITS) {
-      throw new BtfError("ERR_LIMIT", `A hole of ${(target - at) / 8} bytes is too large to fill with bit fields`);
-    }
     const units = this.#units();
-    const list: Padding[] = [];
     // The widest type that gets to its own alignment within the hole, and goes on from there.
     const unit = units.find(({ bits }) => roundUp(at, bits) <= target) ?? units.at(-1)!;
     const start = roundUp(at, unit.bits);
-    const rest: Padding[] = [];
+    const rest: Unit[] = [];
     let from = start <= target ? start : at;
-    for (; target - from >= unit.bits; from += unit.bits) rest.push(unit);
+    const list: string[] = [];
+    const count = Math.floor((target - from) / unit.bits);
+    if (count <= MAX_PADDING) for (let i = 0; i < count; i++) rest.push(unit);
+    from += count * unit.bits;
     if (target > from) {
       const bits = target - from;
-      rest.push({ type: narrowestFor(units, bits), bits });
+      const narrowest = units.reduce((least, wider) => (wider.bits >= bits ? wider : least));
+      rest.push({ type: narrowest.type, bits });
     }
     if (start > at && start <= target) {
-      if (exact) list.push({ type: unit.type, bits: start - at });
+      if (exact || count > MAX_PADDING) list.push(`${unit.type}: ${start - at}`);
       else {
         const first = rest[0];
         const width = units.find(({ type }) => type === first?.type)?.bits ?? 0;
         const moves = first === undefined ? next(at) : (at % width) + first.bits > width ? roundUp(at, width) : at;
-        if (moves !== start) list.push({ type: unit.type, bits: 0 });
+        if (moves !== start) list.push(`${unit.type}: 0`);
       }
     }
-    return [...list, ...rest];
+    if (count > MAX_PADDING) list.push(`char _padding_${start / 8}[${(count * unit.bits) / 8}]`);
+    return [...list, ...rest.map(({ type, bits }) => `${type}: ${bits}`)];
   }
 
-  #units(): readonly Padding[] {
+  #units(): readonly Unit[] {
     // `long` is as wide as a pointer, but perhaps not where the header of a 32-bit kernel is compiled.
     return this.#btf.pointerSize === 8 ? UNITS : UNITS.slice(1);
   }
 }
 
-const UNITS: readonly Padding[] = [
+const UNITS: readonly Unit[] = [
   { type: "long", bits: 64 },
   { type: "int", bits: 32 },
   { type: "short", bits: 16 },
@@ -224,18 +226,11 @@ function unionShape(type: BtfUnion, parts: readonly Part[]): Shape {
   for (const unit of [undefined, ...UNITS]) {
     if (unit !== undefined && unit.bits > size) continue;
     const from = Math.max(largest, unit?.bits ?? 0);
-    const padding = unit === undefined ? [] : [[unit]];
+    const padding = unit === undefined ? [] : [[`${unit.type}: ${unit.bits}`]];
     if (roundUp(from, alignment) === size) return { ...shape, padding };
     for (let wanted = 2 * alignment; wanted <= size; wanted *= 2) {
       if (roundUp(from, wanted) === size) return { packed, aligned: wanted / 8, alignment: wanted / 8, padding };
     }
   }
   return shape;
-}
-
-/** The narrowest of the units, which stand widest first, that holds so many bits. */
-function narrowestFor(units: readonly Padding[], bits: number): string {
-  let type = units[0]!.type;
-  for (const unit of units) if (unit.bits >= bits) type = unit.type;
-  return type;
 }

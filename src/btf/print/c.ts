@@ -43,8 +43,10 @@ export interface CHeader {
   readonly names: ReadonlyMap<number, string>;
 }
 
-/** Steps of all declarations together. A kernel takes a million. */
-const BUDGET = 50_000_000;
+/** Steps that all declarations together may take. A kernel takes six for each type. */
+function stepsFor(btf: Btf): number {
+  return 1_000_000 + 100 * btf.endId;
+}
 
 /**
  * Prints types as C declarations that compile, in the manner of `bpftool btf dump ... format c`: what a type needs
@@ -63,14 +65,14 @@ const BUDGET = 50_000_000;
  *
  * @example
  * ```ts
- * import { loadKernelBtf } from "rawbpf/syscall";
- * import { toC } from "rawbpf/btf";
+ * import { readFileSync } from "node:fs";
+ * import { openBtf, toC } from "rawbpf/btf";
  *
- * const btf = loadKernelBtf();
+ * const btf = openBtf(readFileSync("/sys/kernel/btf/vmlinux"));
  * console.log(toC(btf, btf.idsByName("iovec", "struct"), { guard: false }));
  * // struct iovec {
- * //         void *iov_base;
- * //         ...
+ * //   void *iov_base;
+ * //   ...
  * ```
  */
 export function toC(btf: Btf, roots?: Iterable<number>, options: ToCOptions = {}): string {
@@ -145,7 +147,7 @@ class Printer implements DeclaratorContext {
   readonly btf: Btf;
   readonly tags: TagStyle;
   readonly names = new Map<number, string>();
-  budget: number = BUDGET;
+  budget: number;
   readonly #shapes: Shapes;
   readonly #order: DeclarationOrder;
   #chunks: string[] = [];
@@ -160,6 +162,7 @@ class Printer implements DeclaratorContext {
 
   constructor(btf: Btf, options: ToCOptions) {
     this.btf = btf;
+    this.budget = stepsFor(btf);
     this.tags = options.tags ?? "attributes";
     this.#shapes = new Shapes(btf);
     this.#order = new DeclarationOrder(btf);
@@ -267,7 +270,7 @@ class Printer implements DeclaratorContext {
     const indent = "\t".repeat(depth);
     const lines: string[] = [];
     const pad = (index: number): void => {
-      for (const { type: unit, bits } of padding[index] ?? []) lines.push(`${indent}\t${unit}: ${bits};\n`);
+      for (const text of padding[index] ?? []) lines.push(`${indent}\t${text};\n`);
     };
     const names = new Map<string, number>();
     for (let index = 0; index < type.members.length; index++) {

@@ -31,16 +31,20 @@ export interface FormatOptions {
  * @throws RangeError when bytes are given and there are too few
  *
  * @example
- * ```ts no-run
- * declare const bytes: Uint8Array, record: Uint8Array;
- * const btf = openBtf(bytes);
- * format(btf, btf.typeByName("event", "struct")!.id, record);
- * // (struct event) {
- * //   .pid = 42,
- * //   .comm = "bash",
- * //   .state = TASK_RUNNING,
- * //   .stack = 0xffffc90000123f58,
- * // }
+ * ```ts
+ * import { encodeBtf, format, openBtf } from "rawbpf/btf";
+ *
+ * const btf = openBtf(
+ *   encodeBtf([
+ *     { kind: "int", name: "int", size: 4, signed: true },
+ *     { kind: "enum", name: "state", values: [{ name: "IDLE", value: 0 }, { name: "BUSY", value: 1 }] },
+ *     { kind: "struct", name: "job", size: 8, members: [
+ *       { name: "id", type: 1 },
+ *       { name: "state", type: 2, bitOffset: 32 },
+ *     ] },
+ *   ]),
+ * );
+ * format(btf, 3, { id: 42, state: "BUSY" }, { compact: true }); // "(struct job) { .id = 42, .state = BUSY }"
  * ```
  */
 export function format(btf: Btf, typeId: number, value: unknown, options: FormatOptions = {}): string {

@@ -29,16 +29,25 @@ export interface ToTypeScriptOptions extends ValueOptions {
  * @throws BtfError when a root has no value
  *
  * @example
- * ```ts no-run
- * import { openBtf, toTypeScript } from "rawbpf/btf";
+ * ```ts
+ * import { encodeBtf, openBtf, toTypeScript } from "rawbpf/btf";
  *
- * declare const bytes: Uint8Array;
- * const btf = openBtf(bytes);
- * toTypeScript(btf, [btf.typeByName("event", "struct")!.id]);
- * // /** `struct event`, 32 bytes. *\/
- * // export interface event {
- * //   /** `u32 pid`, at byte 0. *\/
- * //   pid: number;
+ * const btf = openBtf(
+ *   encodeBtf([
+ *     { kind: "int", name: "int", size: 4, signed: true },
+ *     { kind: "enum", name: "state", values: [{ name: "IDLE", value: 0 }, { name: "BUSY", value: 1 }] },
+ *     { kind: "struct", name: "job", size: 8, members: [
+ *       { name: "id", type: 1 },
+ *       { name: "state", type: 2, bitOffset: 32 },
+ *     ] },
+ *   ]),
+ * );
+ * console.log(toTypeScript(btf, [3]));
+ * // export interface job {
+ * //   id: number;
+ * //   state: state | number;
+ * // }
+ * // ... and type state = "IDLE" | "BUSY", all with comments
  * ```
  */
 export function toTypeScript(btf: Btf, roots: Iterable<number>, options: ToTypeScriptOptions = {}): string {

@@ -9,8 +9,13 @@ import { type Encoder, Fault, makeEncoder, measure } from "./encode.ts";
 import type { CodecOptions } from "./options.ts";
 import { isFlexible, type Plan, planOf } from "./plan.ts";
 
-/** Values that decoding one value may produce; a hostile type of a few bytes asks for billions. */
-const MAX_WORK = 1 << 24;
+/**
+ * Parts that one value may have. A byte cannot have many, other than by unions of unions; a hostile type of a few bytes
+ * asks for billions.
+ */
+function mostParts(size: number): number {
+  return Math.min(1 << 24, 65_536 + 64 * size);
+}
 
 /**
  * Makes the codec of a BTF type. What the values are:
@@ -45,22 +50,32 @@ const MAX_WORK = 1 << 24;
  * @throws RangeError when option `size` is smaller than the type, or larger although it has no flexible array
  *
  * @example
- * ```ts no-run
- * import { codec, openBtf } from "rawbpf/btf";
+ * ```ts
+ * import { codec, encodeBtf, openBtf } from "rawbpf/btf";
  *
- * declare const bytes: Uint8Array, record: Uint8Array;
- * const btf = openBtf(bytes);
- * const event = codec(btf, btf.typeByName("event", "struct")!.id);
- * event.decode(record); // { pid: 42, comm: "bash", state: "TASK_RUNNING", duration: 1200n }
+ * const btf = openBtf(
+ *   encodeBtf([
+ *     { kind: "int", name: "int", size: 4, signed: true },
+ *     { kind: "enum", name: "state", values: [{ name: "IDLE", value: 0 }, { name: "BUSY", value: 1 }] },
+ *     { kind: "struct", name: "job", size: 8, members: [
+ *       { name: "id", type: 1 },
+ *       { name: "state", type: 2, bitOffset: 32 },
+ *     ] },
+ *   ]),
+ * );
+ * const job = codec(btf, 3);
+ * job.decode(Uint8Array.of(42, 0, 0, 0, 1, 0, 0, 0)); // { id: 42, state: "BUSY" }
+ * job.encode({ id: 1, state: "LAZY" }); // throws RangeError
  * ```
  */
 export function codec(btf: Btf, typeId: number, options: CodecOptions = {}): Codec<unknown> {
   const plan = planOf(btf, typeId, options);
   const type = btf.resolve(typeId);
   const name = `${type.kind} ${btf.nameOf(typeId) || type.name || "without a name"}`;
-  if (plan.work > MAX_WORK) {
+  const most = mostParts(plan.size);
+  if (plan.work > most) {
     const path = `${btf.image.path} type[${typeId}]`;
-    throw new BtfError("ERR_LIMIT", `A value of ${name} has more than ${MAX_WORK} parts`, { path });
+    throw new BtfError("ERR_LIMIT", `A value of ${name} has more than ${most} parts`, { path });
   }
   const total = options.size;
   const size = total ?? plan.size;

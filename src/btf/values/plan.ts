@@ -194,6 +194,9 @@ class Planner {
         return { kind: "bytes", id, size: type.size, work: 1, rest: false };
       case "enum":
       case "enum64": {
+        if (type.size !== 1 && type.size !== 2 && type.size !== 4 && type.size !== 8) {
+          throw fail(this.#btf, type.id, "ERR_BTF_INVALID", `An enum of ${type.size} bytes, expected 1, 2, 4 or 8`);
+        }
         const table = enumTable(type);
         const flags = isFlags(this.#options.flags, table, [type.name, this.#btf.nameOf(id)]);
         return { kind: "enum", id, size: type.size, work: 1, signed: type.signed, table, flags };
@@ -208,9 +211,9 @@ class Planner {
         return plan.id === id ? plan : { ...plan, id };
       }
       case "datasec":
-        return this.#section(type);
+        return this.#deeper(id, () => this.#section(type));
       case "var":
-        return this.plan(type.type, last);
+        return this.#deeper(id, () => this.plan(type.type, last));
       default:
         throw noValue(this.#btf, type);
     }

@@ -10,7 +10,17 @@ import { compareLayouts, type LayoutComparison } from "./layouts.ts";
 
 const test = suite("btf/print/c-compiled");
 
-const kernel = (): Btf => openBtf(new Uint8Array(readFileSync("/sys/kernel/btf/vmlinux")));
+let opened: Btf | undefined;
+function kernel(): Btf {
+  opened ??= openBtf(new Uint8Array(readFileSync("/sys/kernel/btf/vmlinux")));
+  return opened;
+}
+
+let printed: string | undefined;
+function kernelHeader(): string {
+  printed ??= toC(kernel());
+  return printed;
+}
 
 function noDifference(comparison: LayoutComparison, what: string): void {
   const { compared, members, differences } = comparison;
@@ -65,7 +75,7 @@ requires(
   "kernel-btf",
   "tool:clang",
 )("the header compiles as C11 and as C23", () => {
-  const files = { "vmlinux.h": toC(kernel()), "main.c": '#include "vmlinux.h"\nstruct task_struct *task;\n' };
+  const files = { "vmlinux.h": kernelHeader(), "main.c": '#include "vmlinux.h"\nstruct task_struct *task;\n' };
   for (const standard of ["gnu11", "gnu23"]) {
     inDirectory(files, (directory) =>
       run(
@@ -229,7 +239,7 @@ requires(
   const theirs = definitions(
     run(toolPath("bpftool")!, ["btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", "c"]),
   );
-  const ours = definitions(toC(kernel()));
+  const ours = definitions(kernelHeader());
   const unnumbered = new Set(ours.values());
   let same = 0;
   let renumbered = 0;

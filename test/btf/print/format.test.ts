@@ -164,8 +164,8 @@ test("long arrays are wrapped and drawn together", () => {
   );
   const same = Array.from({ length: 8 }, (_, i) => (i === 0 ? { x: 1, y: 1 } : { x: 0, y: 0 }));
   assert.is(
-    format(btf, 19, same, { typeName: false, compact: true }),
-    "{ { .x = 1, .y = 1 }, [1 ... 7] = { .x = 0, .y = 0 } }",
+    format(btf, 19, same, { typeName: false }),
+    "{\n  { .x = 1, .y = 1 },\n  [1 ... 7] = { .x = 0, .y = 0 },\n}",
   );
 });
 
