@@ -20,6 +20,7 @@ export { functionInfos, lineInfos, type ProgramCode } from "./object/info.ts";
 export { type ParseObjectOptions, parseObject } from "./object/parse.ts";
 export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";
 export type * from "./object/spec.ts";
+export { getVariable, setVariable } from "./object/variables.ts";
 export { findSection, readElf, requireBpf, sectionData } from "./read.ts";
 export { type RelocationTable, readRelocations, relocationSections } from "./relocations.ts";
 export { writeObject } from "./save/write-object.ts";

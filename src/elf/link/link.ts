@@ -5,7 +5,7 @@ import { Writer } from "../../bytes/index.ts";
 import { SectionFlag, SectionType, SymbolBinding, SymbolType } from "../constants.ts";
 import { elfReader } from "../errors.ts";
 import { symbolName } from "../object/file.ts";
-import { readRelocations, relocationSections } from "../relocations.ts";
+import { readRelocations } from "../relocations.ts";
 import { symbolExtent } from "../symbols.ts";
 import type { ElfSymbol } from "../types.ts";
 import { type ElfRelocationSpec, type ElfSectionSpec, type ElfSymbolSpec, writeElf } from "../write.ts";
@@ -163,7 +163,7 @@ class Relocator {
   relocate(merged: Merged, part: Part, data: Uint8Array): ElfRelocationSpec[] {
     const { input, section, offset } = part;
     const { file } = input;
-    return relocationSections(file.elf, section).flatMap((table) => {
+    return file.relocationsOf(section.index).flatMap((table) => {
       if (table.type === SectionType.rela) {
         throw linkError(input, "Relocations have addends (rela), those of BPF have none (rel)", placeOf(table));
       }

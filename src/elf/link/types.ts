@@ -215,16 +215,23 @@ class TypeMerger {
     take: (ext: BtfExt) => readonly ExtSection<Record>[],
     renumber: (input: Input, record: Record) => Record,
   ): ExtSection<Record>[] {
+    const byName = new Map<Input, Map<string, Record[]>>();
+    for (const input of this.#inputs) {
+      const own = new Map<string, Record[]>();
+      byName.set(input, own);
+      for (const { section, records } of take(input.file.ext)) {
+        own.set(section, [...(own.get(section) ?? []), ...records]);
+      }
+    }
     return this.#sections.list.flatMap(({ name, parts }) => {
       const records = parts.flatMap(({ input, offset }) =>
-        take(input.file.ext)
-          .filter(({ section }) => section === name)
-          .flatMap(({ records }) => records)
-          .map((record) => ({ ...renumber(input, record), insnOffset: record.insnOffset + offset })),
+        (byName.get(input)!.get(name) ?? []).map((record) => ({
+          ...renumber(input, record),
+          insnOffset: record.insnOffset + offset,
+        })),
       );
-      return records.length === 0
-        ? []
-        : [{ section: name, records: records.sort((a, b) => a.insnOffset - b.insnOffset) }];
+      records.sort((a, b) => a.insnOffset - b.insnOffset);
+      return records.length === 0 ? [] : [{ section: name, records }];
     });
   }
 }

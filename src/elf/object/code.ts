@@ -12,6 +12,9 @@ import { NamePool, type ObjectFile, symbolName } from "./file.ts";
 
 const SLOT_BYTES = 8;
 
+/** The path of a CO-RE relocation: as long as libbpf takes it. */
+const ACCESS = /^\d{1,10}(:\d{1,10}){0,63}$/;
+
 /** Functions may share code, as aliases do; this often at most, before it is taken for an attack. */
 const MOST_OVERLAP = 8;
 
@@ -63,36 +66,23 @@ export type Code = ReadonlyMap<number, CodeSection>;
  */
 export function readCode(file: ObjectFile): Code {
   const code = new Map<number, CodeSection>();
-  const bySection = new Map<number, ElfSymbol[]>();
-  for (const symbol of file.symbols) {
-    if (symbol.type !== SymbolType.func || typeof symbol.section !== "number") continue;
-    const list = bySection.get(symbol.section);
-    if (list === undefined) bySection.set(symbol.section, [symbol]);
-    else list.push(symbol);
-  }
   const names = new NamePool();
   // Functions that others see keep their names, wherever they stand.
-  for (const symbols of bySection.values()) {
-    for (const symbol of symbols) {
-      if (symbol.binding !== SymbolBinding.local && names.take(symbol.name) !== symbol.name) {
-        throw elfError("ERR_ELF_INVALID", `Second function called "${symbol.name}"`, symbolName(symbol));
-      }
+  for (const symbol of file.symbols) {
+    if (symbol.type !== SymbolType.func || typeof symbol.section !== "number") continue;
+    if (symbol.binding !== SymbolBinding.local && names.take(symbol.name) !== symbol.name) {
+      throw elfError("ERR_ELF_INVALID", `Second function called "${symbol.name}"`, symbolName(symbol));
     }
   }
   for (const section of file.elf.sections) {
     if (file.roles[section.index] !== "code") continue;
-    code.set(section.index, readSection(file, section, bySection.get(section.index) ?? [], names));
+    code.set(section.index, readSection(file, section, names));
   }
   addExt(file, code);
   return code;
 }
 
-function readSection(
-  file: ObjectFile,
-  section: ElfSection,
-  symbols: readonly ElfSymbol[],
-  names: NamePool,
-): CodeSection {
+function readSection(file: ObjectFile, section: ElfSection, names: NamePool): CodeSection {
   const path = sectionPath(section);
   if (section.type === SectionType.nobits) {
     throw elfError("ERR_ELF_INVALID", "Type is 8 (nobits): the section has no instructions in the file", path);
@@ -119,7 +109,8 @@ function readSection(
     byOffset,
     references: new Map(),
   };
-  const sorted = [...symbols].sort((a, b) => Number(a.value - b.value) || b.binding - a.binding || a.index - b.index);
+  const symbols = file.symbolsIn(section.index).filter(({ type }) => type === SymbolType.func);
+  const sorted = symbols.sort((a, b) => Number(a.value - b.value) || b.binding - a.binding || a.index - b.index);
   let total = 0;
   for (const symbol of sorted) {
     const func = readFunction(file, code, symbol, names);
@@ -184,6 +175,11 @@ function addExt(file: ObjectFile, code: Code): void {
     if (found === undefined) continue;
     for (const record of records) {
       const index = checkInside(found, record.insnOffset, "core_relo");
+      if (!ACCESS.test(record.access)) {
+        const access = JSON.stringify(record.access.slice(0, 100));
+        const message = `Access ${access} at offset ${record.insnOffset} is no list of at most 64 numbers`;
+        throw extError(found, "core_relo", message);
+      }
       const insn = found.instructions[index]!;
       if (insn.meta?.relocation !== undefined) {
         throw extError(found, "core_relo", `Second relocation of the instruction at offset ${record.insnOffset}`);

@@ -76,7 +76,7 @@ function isHidden({ binding, visibility }: ElfSymbol): boolean {
 }
 
 function requireSection(file: ObjectFile, btf: Btf, { name, vars }: BtfDatasec): ElfSection {
-  const section = file.elf.sections.find((each) => each.name === name);
+  const section = file.sectionsByName.get(name);
   if (section !== undefined) return section;
   const declared = vars.find(({ type }) => isDeclaration(btf, type));
   if (declared !== undefined) throw undefinedVariable(btf.nameOf(declared.type), name);

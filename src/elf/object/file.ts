@@ -29,8 +29,14 @@ export interface ObjectFile {
   readonly elf: ElfFile;
   readonly littleEndian: boolean;
   readonly symbols: readonly ElfSymbol[];
+  /** Sections by name; of several of one name the first. */
+  readonly sectionsByName: ReadonlyMap<string, ElfSection>;
+  /** Symbols that lie in a section, by its number. */
+  readonly symbolsIn: (section: number) => readonly ElfSymbol[];
   /** By number of the section. */
   readonly roles: readonly SectionRole[];
+  /** Sections of relocations, by number of the section that they change. */
+  readonly relocationsOf: (section: number) => readonly ElfSection[];
   /** What it says of types, as found; `undefined` when there is nothing. */
   readonly btf: Btf | undefined;
   /** Sections of variables in {@link btf}, by name. */
@@ -65,12 +71,28 @@ export function openObject(bytes: Uint8Array): ObjectFile {
     elf,
     littleEndian: elf.header.littleEndian,
     symbols,
+    sectionsByName: new Map([...elf.sections].reverse().map((section) => [section.name, section])),
+    symbolsIn: grouped(symbols, ({ section }) => (typeof section === "number" ? section : undefined)),
+    relocationsOf: grouped(relocationSections(elf), ({ info }) => info),
     roles: elf.sections.map((section) => roleOf(section)),
     btf,
     datasecs,
     ext,
     warnings,
   };
+}
+
+/** Groups by a number: once, as there may be many of both. */
+function grouped<T>(items: readonly T[], key: (item: T) => number | undefined): (key: number) => readonly T[] {
+  const groups = new Map<number, T[]>();
+  for (const item of items) {
+    const number = key(item);
+    if (number === undefined) continue;
+    const group = groups.get(number);
+    if (group === undefined) groups.set(number, [item]);
+    else group.push(item);
+  }
+  return (number) => groups.get(number) ?? [];
 }
 
 function readTypes(section: BtfSection | undefined): Btf | undefined {
@@ -128,7 +150,7 @@ export const DATA_RELOCATIONS: readonly number[] = [BpfRelocation["64_64"], BpfR
  */
 export function relocationsOf(file: ObjectFile, section: ElfSection, types: readonly number[]): ResolvedRelocation[] {
   const found: ResolvedRelocation[] = [];
-  for (const table of relocationSections(file.elf, section)) {
+  for (const table of file.relocationsOf(section.index)) {
     const path = sectionPath(table);
     if (table.type === SectionType.rela) {
       throw elfError("ERR_UNSUPPORTED_FORMAT", "Relocations have addends (rela), those of BPF have none (rel)", path);

@@ -127,7 +127,7 @@ class DefinitionReader {
         case "key":
         case "value": {
           const type = this.#pointerTarget(member);
-          this.#setSize(sizes, name, this.#btf.sizeOf(type), name);
+          this.#setSize(sizes, name, this.#sizeOf(type, name), name);
           if (name === "key") map.keyType = type;
           else map.valueType = type;
           break;
@@ -151,6 +151,15 @@ class DefinitionReader {
     map.keySize = sizes.key ?? 0;
     map.valueSize = sizes.value ?? 0;
     return { map, valuesOffset };
+  }
+
+  #sizeOf(type: TypeId, which: "key" | "value"): number {
+    try {
+      return this.#btf.sizeOf(type);
+    } catch (cause) {
+      if (!(cause instanceof BtfError)) throw cause;
+      throw this.fail(`The ${which} has no size: ${cause.message}`, which);
+    }
   }
 
   #unknown(name: string): BtfError {

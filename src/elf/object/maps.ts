@@ -1,6 +1,6 @@
 // Browser-safe.
 
-import type { Btf, TypeId } from "../../btf/index.ts";
+import { type Btf, essentialName, type TypeId } from "../../btf/index.ts";
 import { BPF_F_LINK, BPF_F_RDONLY_PROG } from "../../kernel-abi/index.ts";
 import { SymbolBinding, SymbolType } from "../constants.ts";
 import { elfError, elfReader, sectionPath } from "../errors.ts";
@@ -128,11 +128,9 @@ function tagsOf(btf: Btf, id: number): string[] {
 function readLegacyMaps(file: ObjectFile, section: ElfSection): MapPlace[] {
   const path = sectionPath(section);
   if (section.size === 0) return [];
-  const symbols = file.symbols
-    .filter(
-      (symbol) =>
-        symbol.section === section.index && symbol.type !== SymbolType.section && symbol.type !== SymbolType.file,
-    )
+  const symbols = file
+    .symbolsIn(section.index)
+    .filter(({ type }) => type !== SymbolType.section && type !== SymbolType.file)
     .sort((a, b) => Number(a.value - b.value));
   if (symbols.length === 0) throw elfError("ERR_ELF_INVALID", "There is no symbol for the maps in it", path);
   const data = sectionData(file.elf, section);
@@ -228,7 +226,7 @@ function readStructOps(file: ObjectFile, btf: Btf | undefined, section: ElfSecti
     map.autocreate = !section.name.startsWith("?");
     map.contents = data.slice(offset, offset + size);
     map.tags = tagsOf(btf, id);
-    map.structOps = { typeName: type.name, type: type.id, link, functions: emptyRecord() };
+    map.structOps = { typeName: essentialName(type.name), type: type.id, link, functions: emptyRecord() };
     return { map, offset, size, valuesOffset: undefined };
   });
 }
@@ -283,8 +281,8 @@ function readVariables(
       }
       continue;
     }
-    for (const symbol of file.symbols) {
-      if (symbol.section !== index || symbol.type !== SymbolType.object || symbol.name === "") continue;
+    for (const symbol of file.symbolsIn(index)) {
+      if (symbol.type !== SymbolType.object || symbol.name === "") continue;
       const { offset, size } = symbolExtent(file.elf, symbol);
       const linkage = symbol.binding === SymbolBinding.local ? "static" : "global";
       found.push({ name: symbol.name, ...common, offset, size, type: 0 as TypeId, linkage, tags: [] });

@@ -10,7 +10,7 @@ import { programOf } from "./create.ts";
 import { emptyRecord, type ObjectFile, symbolName } from "./file.ts";
 import { type JumpTables, labelled } from "./jump-tables.ts";
 import { matchSection, type SectionRule } from "./sections.ts";
-import type { JumpTableSpec, ObjectProgramSpec } from "./spec.ts";
+import type { FunctionSpec, JumpTableSpec, ObjectProgramSpec } from "./spec.ts";
 
 /** All programs of an object together. More than one kernel takes at once, and no more than memory can hold. */
 const MAX_INSTRUCTIONS = 2 ** 22;
@@ -40,6 +40,7 @@ export function readPrograms(
   const byName = new Map(all.map((func) => [func.name, func]));
   const bodies = new Map<CodeFunction, readonly Instruction[]>();
   const callees = new Map<CodeFunction, readonly CodeFunction[]>();
+  const specs = new Map<CodeFunction, FunctionSpec>();
   let total = 0;
   for (const func of all) {
     const { section } = func.code;
@@ -70,7 +71,7 @@ export function readPrograms(
     programs[func.name] = {
       ...programOf(func.name, section.name, rules),
       instructions,
-      functions: functions.map(({ label, name, type }) => ({ label, name, type })),
+      functions: functions.map((each) => specOf(each, specs)),
       exceptionCallback: callback?.label,
       jumpTables: tables,
     };
@@ -131,6 +132,17 @@ function bodyOf(func: CodeFunction, cache: Map<CodeFunction, readonly Instructio
     cache.set(func, body);
   }
   return body;
+}
+
+/** The same object for all programs that have the function. */
+function specOf(func: CodeFunction, cache: Map<CodeFunction, FunctionSpec>): FunctionSpec {
+  let spec = cache.get(func);
+  if (spec === undefined) {
+    const { label, name, type } = func;
+    spec = { label, name, type };
+    cache.set(func, spec);
+  }
+  return spec;
 }
 
 function exceptionCallback(

@@ -90,14 +90,14 @@ export interface JumpTableSpec {
   targets: readonly string[];
 }
 
-/** A function inside of a program. */
+/** A function inside of a program. Programs that share a function may share this. */
 export interface FunctionSpec {
   /** Its label. That of a static function may have a number behind it, where several have the same name. */
-  label: string;
+  readonly label: string;
   /** Name of its symbol. */
-  name: string;
+  readonly name: string;
   /** Its type, a `func`; `undefined` when the object says nothing of it. */
-  type: TypeId | undefined;
+  readonly type: TypeId | undefined;
 }
 
 /** How a map is made, and what is in it at first. */
