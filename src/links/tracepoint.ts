@@ -1,4 +1,3 @@
-import { BpfError } from "../errors.ts";
 import { AttachType, linkCreateAttr } from "../kernel-abi/index.ts";
 import type { Program } from "../programs/index.ts";
 import { bpfError, rawBpf } from "../syscall/bpf.ts";
@@ -8,6 +7,7 @@ import { Fd } from "../syscall/fd.ts";
 import { onlineCpus } from "../syscall/host.ts";
 import { perfEventOpen, perfIoctl } from "../syscall/perf.ts";
 import { openTracefs, readTracepointFormat, type Tracefs } from "../syscall/tracefs.ts";
+import { requireType } from "./create.ts";
 import { Link } from "./link.ts";
 
 const PERF_TYPE_TRACEPOINT = 2;
@@ -32,7 +32,7 @@ export interface TracepointOptions {
  * @throws BpfError `ERR_TRACEFS` for an unknown tracepoint, `ERR_TYPE_MISMATCH`; SyscallError
  */
 export function attachTracepoint(program: Program, group: string, name: string, options: TracepointOptions = {}): Link {
-  requireType(program, "tracepoint");
+  requireType(program, `tracepoint ${group}:${name}`, "tracepoint");
   const backend = program.owner.backend;
   const tracefs = options.tracefs ?? openTracefs(backend);
   let id: number;
@@ -87,7 +87,9 @@ function finish(link: Fd | undefined, event: Fd, target: string): Link {
     link?.close();
     throw error;
   }
-  return new Link(target, link === undefined ? [event] : [link, event]);
+  return link === undefined
+    ? new Link(target, { type: undefined, fd: event })
+    : new Link(target, { type: "perf_event", fd: link, others: [event] });
 }
 
 /**
@@ -99,14 +101,6 @@ function finish(link: Fd | undefined, event: Fd, target: string): Link {
  * @throws SyscallError `ENOENT` for an unknown tracepoint; BpfError `ERR_TYPE_MISMATCH`
  */
 export function attachRawTracepoint(program: Program, name: string): Link {
-  requireType(program, "raw_tracepoint", "raw_tracepoint_writable", "tracing");
-  return new Link(`raw tracepoint ${name}`, [rawTracepointOpen(program.owner, name)]);
-}
-
-function requireType(program: Program, ...types: readonly string[]): void {
-  if (types.includes(program.type)) return;
-  throw new BpfError(
-    "ERR_TYPE_MISMATCH",
-    `Cannot attach ${program.owner.label}: it is a ${program.type} program, wanted ${types.join(" or ")}`,
-  );
+  requireType(program, `raw tracepoint ${name}`, "raw_tracepoint", "raw_tracepoint_writable", "tracing");
+  return new Link(`raw tracepoint ${name}`, { type: "raw_tracepoint", fd: rawTracepointOpen(program.owner, name) });
 }

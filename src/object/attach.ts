@@ -33,11 +33,12 @@ const rawTracepoint: Attach = (program, spec) => attachRawTracepoint(program, ta
 
 /** Programs whose target was fixed when they were loaded. */
 const fixedTarget: Attach = (program, spec) =>
-  new Link(`${spec.sectionName}`, [rawTracepointOpen(program.owner, undefined)]);
+  new Link(`${spec.sectionName}`, { type: "tracing", fd: rawTracepointOpen(program.owner, undefined) });
 
 const iterator: Attach = (program, spec) => {
   const attr = { prog_fd: program.fd, attach_type: AttachType.trace_iter };
-  return new Link(spec.sectionName, [linkCreate(program.owner.backend, attr, `${program.owner.label} as an iterator`)]);
+  const label = `${program.owner.label} as an iterator`;
+  return new Link(spec.sectionName, { type: "iter", fd: linkCreate(program.owner.backend, attr, label) });
 };
 
 const netfilterLike = /^(netfilter|uprobe|uretprobe|kprobe|kretprobe|ksyscall|kretsyscall|usdt)(\.|$)/;

@@ -168,7 +168,7 @@ function attachTable({ map, value, link }: LoadedTable): Link | Closable {
   if (!link) return { close: () => mapDelete(map.owner, key) };
   const attr = { map_fd: map.fd, attach_type: AttachType.struct_ops };
   const label = `struct_ops ${map.owner.label}`;
-  return new Link(label, [linkCreate(map.owner.backend, attr, label)]);
+  return new Link(label, { type: "struct_ops", fd: linkCreate(map.owner.backend, attr, label) });
 }
 
 function pick<T>(record: Readonly<Record<string, T>>, name: string, what: string): T {

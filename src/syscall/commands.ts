@@ -1,20 +1,34 @@
 import {
+  AttachType,
+  type BpfCommand,
+  enableStatsAttr,
+  getIdAttr,
   infoByFdAttr,
+  iterCreateAttr,
   linkCreateAttr,
+  linkDetachAttr,
+  linkUpdateAttr,
   mapCreateAttr,
   mapElemAttr,
+  nameOfValue,
   objAttr,
+  progAttachAttr,
   progBindMapAttr,
   progLoadAttr,
+  progQueryAttr,
   progTestRunAttr,
   rawTracepointOpenAttr,
+  taskFdQueryAttr,
   tokenCreateAttr,
 } from "../kernel-abi/index.ts";
 import type { AttrValues } from "./attr.ts";
 import type { SyscallBackend } from "./backend.ts";
-import { bpf, bpfFd, type RawBpfResult, rawBpf } from "./bpf.ts";
-import { kernelBuffer } from "./call.ts";
+import { bpf, bpfError, bpfFd, type RawBpfResult, rawBpf } from "./bpf.ts";
+import { keepAlive, kernelBuffer, toKernel } from "./call.ts";
+import { errnoName } from "./errno.ts";
 import type { Fd } from "./fd.ts";
+
+const BPF_F_REPLACE = 4;
 
 /**
  * `BPF_MAP_CREATE`.
@@ -161,6 +175,154 @@ export function linkCreate(backend: SyscallBackend, attr: AttrValues<typeof link
 }
 
 /**
+ * `BPF_LINK_UPDATE` (Linux 5.7).
+ *
+ * @param link descriptor
+ * @param next descriptor of the new program, or map
+ * @param expected descriptor of what must be attached now
+ * @throws SyscallError `EPERM` when `expected` is not attached, `ENOLINK` when the link was detached
+ */
+export function linkUpdate(link: Fd, next: number, expected?: number): void {
+  const attr = {
+    link_fd: link.number,
+    new_prog_fd: next,
+    ...(expected === undefined ? {} : { flags: BPF_F_REPLACE, old_prog_fd: expected }),
+  };
+  bpf(link.backend, "BPF_LINK_UPDATE", linkUpdateAttr, attr, { action: `Cannot update ${link.label}` });
+}
+
+/**
+ * `BPF_LINK_DETACH` (Linux 5.9): ends the attachment although descriptors and pins of the link exist.
+ *
+ * @param link descriptor
+ * @throws SyscallError `EOPNOTSUPP` for kinds that only end with the last descriptor
+ */
+export function linkDetach(link: Fd): void {
+  const action = `Cannot detach ${link.label}`;
+  bpf(link.backend, "BPF_LINK_DETACH", linkDetachAttr, { link_fd: link.number }, { action });
+}
+
+/**
+ * `BPF_ITER_CREATE` (Linux 5.8): one walk of an iterator.
+ *
+ * @param link descriptor of an iterator's link
+ * @returns descriptor: reading it runs the program
+ * @throws SyscallError
+ */
+export function iterCreate(link: Fd): Fd {
+  const context = { action: `Cannot start ${link.label}`, label: `walk of ${link.label}` };
+  return bpfFd(link.backend, "BPF_ITER_CREATE", iterCreateAttr, { link_fd: link.number }, context);
+}
+
+/**
+ * `BPF_PROG_ATTACH`: the way of attaching from before links; the attachment stays when the process ends.
+ *
+ * @param backend shim
+ * @param attr attributes; `attach_type` is a number of `AttachType`
+ * @param action what a failure says: `Cannot attach program "x" to cgroup /y`
+ * @throws SyscallError
+ */
+export function progAttach(backend: SyscallBackend, attr: AttrValues<typeof progAttachAttr>, action: string): void {
+  bpf(backend, "BPF_PROG_ATTACH", progAttachAttr, attr, { action, trace: attachTrace(attr.attach_type) });
+}
+
+/**
+ * `BPF_PROG_DETACH`.
+ *
+ * @param backend shim
+ * @param attr attributes
+ * @param action what a failure says
+ * @throws SyscallError `ENOENT` when it is not attached
+ */
+export function progDetach(backend: SyscallBackend, attr: AttrValues<typeof progAttachAttr>, action: string): void {
+  bpf(backend, "BPF_PROG_DETACH", progAttachAttr, attr, { action, trace: attachTrace(attr.attach_type) });
+}
+
+/**
+ * `BPF_PROG_QUERY`, once and raw.
+ *
+ * @param backend shim
+ * @param attr attributes
+ * @returns result or `-errno`, and the attributes: counts, flags and revision are written back
+ */
+export function progQuery(backend: SyscallBackend, attr: AttrValues<typeof progQueryAttr>): RawBpfResult {
+  return rawBpf(backend, "BPF_PROG_QUERY", progQueryAttr, attr, attachTrace(attr.attach_type));
+}
+
+function attachTrace(attachType: number | bigint | undefined): { readonly attach_type?: string } {
+  const name = attachType === undefined ? undefined : nameOfValue(AttachType, Number(attachType));
+  return name === undefined ? {} : { attach_type: name };
+}
+
+/** Kinds of objects that the kernel numbers. */
+export type NumberedObject = "prog" | "map" | "link" | "btf";
+
+/**
+ * Walks the numbers of all programs, maps, links or BTFs of the system, in order (`BPF_*_GET_NEXT_ID`).
+ *
+ * @param backend shim
+ * @param kind what
+ * @param start number to go on from
+ * @returns numbers; objects may vanish, and new ones appear, while it runs
+ * @throws SyscallError `EPERM` without CAP_SYS_ADMIN, `EINVAL` on kernels that do not number them
+ */
+export function* objectIds(backend: SyscallBackend, kind: NumberedObject, start = 0): Generator<number, void> {
+  const command: BpfCommand = `BPF_${kind.toUpperCase() as Uppercase<NumberedObject>}_GET_NEXT_ID`;
+  for (let id = start; ; ) {
+    const { result, attr } = rawBpf(backend, command, getIdAttr, { start_id: id });
+    if (result < 0) {
+      if (errnoName(result) === "ENOENT") return;
+      throw bpfError(command, result, { action: `Cannot list ${OBJECT_NAMES[kind]}s` });
+    }
+    id = attr.readU32(getIdAttr.fields.next_id.offset);
+    yield id;
+  }
+}
+
+/**
+ * Opens a program, map, link or BTF by its number (`BPF_*_GET_FD_BY_ID`).
+ *
+ * @param backend shim
+ * @param kind what
+ * @param id number
+ * @throws SyscallError `ENOENT` when there is none, `EPERM` without CAP_SYS_ADMIN
+ */
+export function objectById(backend: SyscallBackend, kind: NumberedObject, id: number): Fd {
+  const command: BpfCommand = `BPF_${kind.toUpperCase() as Uppercase<NumberedObject>}_GET_FD_BY_ID`;
+  const label = `${OBJECT_NAMES[kind]} ${id}`;
+  return bpfFd(backend, command, getIdAttr, { start_id: id }, { action: `Cannot open ${label}`, label });
+}
+
+const OBJECT_NAMES: { readonly [K in NumberedObject]: string } = {
+  prog: "program",
+  map: "map",
+  link: "link",
+  btf: "BTF",
+};
+
+/**
+ * `BPF_ENABLE_STATS` (Linux 5.8): run time and count of every program are kept while the descriptor is open.
+ *
+ * @param backend shim
+ * @throws SyscallError `EPERM` without CAP_SYS_ADMIN
+ */
+export function enableStats(backend: SyscallBackend): Fd {
+  const context = { action: "Cannot turn statistics on", label: "statistics" };
+  return bpfFd(backend, "BPF_ENABLE_STATS", enableStatsAttr, { type: 0 }, context);
+}
+
+/**
+ * `BPF_TASK_FD_QUERY`, once and raw: which program a perf event of a process runs.
+ *
+ * @param backend shim
+ * @param attr attributes
+ * @returns result or `-errno`, and the attributes as the kernel left them
+ */
+export function taskFdQuery(backend: SyscallBackend, attr: AttrValues<typeof taskFdQueryAttr>): RawBpfResult {
+  return rawBpf(backend, "BPF_TASK_FD_QUERY", taskFdQueryAttr, attr);
+}
+
+/**
  * `BPF_OBJ_GET_INFO_BY_FD`.
  *
  * @param object descriptor of a map, program, link or BTF
@@ -169,10 +331,24 @@ export function linkCreate(backend: SyscallBackend, attr: AttrValues<typeof link
  * @throws SyscallError
  */
 export function objInfo(object: Fd, size: number): Uint8Array {
-  const info = kernelBuffer(size);
-  const attr = { bpf_fd: object.number, info_len: size, info };
+  return objInfoInto(object, kernelBuffer(size));
+}
+
+/**
+ * `BPF_OBJ_GET_INFO_BY_FD` with fields set before: rooms for lists and their sizes.
+ *
+ * @param object descriptor of a map, program, link or BTF
+ * @param request the info struct, with addresses and sizes of the rooms
+ * @param held the rooms, which must stay reachable
+ * @returns the bytes the kernel wrote
+ * @throws SyscallError
+ */
+export function objInfoInto(object: Fd, request: Uint8Array, held: readonly unknown[] = []): Uint8Array {
+  const info = toKernel(request);
+  const attr = { bpf_fd: object.number, info_len: info.length, info };
   const action = `Cannot get information about ${object.label}`;
   const { attr: after } = bpf(object.backend, "BPF_OBJ_GET_INFO_BY_FD", infoByFdAttr, attr, { action });
+  keepAlive(held);
   return info.subarray(0, after.readU32(infoByFdAttr.fields.info_len.offset));
 }
 

@@ -1,3 +1,4 @@
+import { readlinkSync } from "node:fs";
 import { BpfError } from "../errors.ts";
 import type { SyscallBackend } from "./backend.ts";
 import { call } from "./call.ts";
@@ -77,6 +78,34 @@ export class Fd {
  */
 export function closeDescriptor(backend: SyscallBackend, number: number): void {
   call(backend, "close", [number], () => ({ fd: number }));
+}
+
+/**
+ * What kind of BPF object a descriptor is, by the name the kernel gives to its file.
+ *
+ * @param owner open descriptor
+ * @returns `program`, `map`, `link`, `BTF`, or `undefined` where that cannot be told
+ */
+export function objectKind(owner: Fd): "program" | "map" | "link" | "BTF" | undefined {
+  let name: string;
+  try {
+    name = readlinkSync(`/proc/self/fd/${owner.number}`);
+  } catch {
+    return undefined;
+  }
+  switch (name.replace(/^anon_inode:\[?/, "").replace(/\]$/, "")) {
+    case "bpf-prog":
+      return "program";
+    case "bpf-map":
+      return "map";
+    case "bpf_link":
+    case "bpf-link":
+      return "link";
+    case "btf":
+      return "BTF";
+    default:
+      return undefined;
+  }
 }
 
 function moveAway(backend: SyscallBackend, number: number): number {

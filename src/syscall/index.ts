@@ -10,20 +10,32 @@ export { type BpfCallContext, bpf, bpfFd, type RawBpfResult, rawBpf } from "./bp
 export { kernelBuffer, toKernel } from "./call.ts";
 export { monotonicTime } from "./clock.ts";
 export {
+  enableStats,
+  iterCreate,
   linkCreate,
+  linkDetach,
+  linkUpdate,
   mapCreate,
   mapDelete,
   mapFreeze,
   mapLookup,
   mapNextKey,
   mapUpdate,
+  type NumberedObject,
+  objectById,
+  objectIds,
   objGet,
   objInfo,
+  objInfoInto,
   objPin,
+  progAttach,
   progBindMap,
+  progDetach,
   progLoad,
+  progQuery,
   progTestRun,
   rawTracepointOpen,
+  taskFdQuery,
   tokenCreate,
 } from "./commands.ts";
 export { ENOTSUPP, errnoMeaning, errnoName, errnoNumber } from "./errno.ts";
@@ -36,7 +48,7 @@ export {
   type FakeRecordOptions,
   type FakeRequest,
 } from "./fake.ts";
-export { Fd } from "./fd.ts";
+export { Fd, objectKind } from "./fd.ts";
 export { FEATURES, type Feature, type FeatureName, probeFeature, requireFeature } from "./features.ts";
 export { type CallNeeds, permissionHint, requiredCapabilities } from "./hints.ts";
 export {
