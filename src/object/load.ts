@@ -29,7 +29,14 @@ import { findKernelSymbols } from "./kallsyms.ts";
 import { fillKconfig, kernelVersionCode } from "./kconfig.ts";
 import { KernelTypes } from "./kernel-types.ts";
 import { type LoadedTypes, loadTypes } from "./load-types.ts";
-import { createObjectMap, fillDataMap, type MapContext, type ObjectMap, pinnedObjectMap } from "./maps.ts";
+import {
+  createJumpTable,
+  createObjectMap,
+  fillDataMap,
+  type MapContext,
+  type ObjectMap,
+  pinnedObjectMap,
+} from "./maps.ts";
 import { kernelProgramName } from "./names.ts";
 import { BpfObject, type LoadedTable } from "./object.ts";
 import { nameInLog } from "./poison.ts";
@@ -276,16 +283,7 @@ class ObjectLoader {
     for (const name of Object.keys(this.#options.maps ?? {})) {
       if (spec.maps[name] === undefined) throw unknownName("map", name, spec.maps);
     }
-    const context: MapContext = {
-      backend: this.#backend,
-      spec,
-      types,
-      prefix: this.#options.namePrefix ?? "",
-      token: this.#options.token,
-      cleanup: this.#cleanup,
-      warnings: this.#warnings,
-      structOps: new Map([...this.#tables].map(([name, table]) => [name, table.attributes])),
-    };
+    const context = this.#mapContext(types);
     for (const [name, map] of Object.entries(spec.maps)) {
       const replacement = this.#options.maps?.[name];
       if (replacement !== undefined) maps[name] = this.#replace(map, replacement);
@@ -303,6 +301,19 @@ class ObjectLoader {
       for (const value of map.values) putDescriptor(maps[name], value.key, maps[value.name]?.fd);
     }
     return maps;
+  }
+
+  #mapContext(types: LoadedTypes | undefined): MapContext {
+    return {
+      backend: this.#backend,
+      spec: this.#spec,
+      types,
+      prefix: this.#options.namePrefix ?? "",
+      token: this.#options.token,
+      cleanup: this.#cleanup,
+      warnings: this.#warnings,
+      structOps: new Map([...this.#tables].map(([name, table]) => [name, table.attributes])),
+    };
   }
 
   /** A descriptor of our own for someone else's map. */
@@ -324,11 +335,36 @@ class ObjectLoader {
   ): Record<string, Program> {
     const loaded: Record<string, Program> = Object.create(null);
     for (const [program, instructions] of programs) {
-      const spec = this.#programSpec(program, instructions, maps, types);
-      const options = { backend: this.#backend, logLevel: this.#options.logLevel };
-      loaded[program.name] = this.#cleanup.add(loadProgram(spec, options));
+      const tables = new Cleanup();
+      try {
+        const all = this.#addJumpTables(program, instructions, maps, tables);
+        const spec = this.#programSpec(program, instructions, all, types);
+        const options = { backend: this.#backend, logLevel: this.#options.logLevel };
+        loaded[program.name] = this.#cleanup.add(loadProgram(spec, options));
+      } finally {
+        // The program holds them now.
+        tables.close();
+      }
     }
     return loaded;
+  }
+
+  /** The maps of a program, with those of the jump tables that it refers to. */
+  #addJumpTables(
+    program: ObjectProgramSpec,
+    instructions: readonly Instruction[],
+    maps: Readonly<Record<string, ObjectMap>>,
+    made: Cleanup,
+  ): Readonly<Record<string, ObjectMap>> {
+    const used = new Set(instructions.flatMap(({ meta }) => program.jumpTables[meta?.reference ?? ""] ?? []));
+    if (used.size === 0) return maps;
+    const all: Record<string, ObjectMap> = Object.assign(Object.create(null), maps);
+    const context = this.#mapContext(undefined);
+    for (const table of used) {
+      const step = `Cannot load program "${program.name}": jump table "${table.name}"`;
+      all[table.name] = made.add(during(step, () => createJumpTable(table, instructions, context)));
+    }
+    return all;
   }
 
   #programSpec(

@@ -1,4 +1,5 @@
-import type { ObjectMapSpec, ObjectSpec } from "../elf/index.ts";
+import type { Instruction } from "../asm/index.ts";
+import { type JumpTableSpec, jumpTableOffsets, type ObjectMapSpec, type ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
 import { BPF_F_MMAPABLE, type MapType } from "../kernel-abi/index.ts";
 import {
@@ -147,6 +148,42 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
   } finally {
     inner?.close();
   }
+}
+
+/** `struct bpf_insn_array_value`: its first word is the place of an instruction, the kernel fills in the others. */
+const INSN_ARRAY_VALUE = 16;
+
+/**
+ * Makes the map of a jump table of one program, which has to be there before the program is loaded, and frozen.
+ *
+ * @param table the table
+ * @param instructions those of the program, as they will be loaded
+ * @param context what it is made with
+ * @returns an open map, which the caller owns: a loaded program keeps it without that
+ * @throws SyscallError where the kernel knows none, before Linux 6.19; BpfError
+ */
+export function createJumpTable(
+  table: JumpTableSpec,
+  instructions: readonly Instruction[],
+  context: MapContext,
+): ObjectMap {
+  const offsets = jumpTableOffsets(instructions, table);
+  const { backend, token } = context;
+  const name = probeFeature("prog_name", context) === false ? "" : ".jumptables";
+  const shape = { key: 4, value: INSN_ARRAY_VALUE, maxEntries: offsets.length };
+  const map = createMap({ type: "insn_array", name, ...shape, token } as never, { backend, check: false }) as ObjectMap;
+  try {
+    for (const [key, offset] of offsets.entries()) {
+      const value = new Uint32Array(INSN_ARRAY_VALUE / 4);
+      value[0] = offset;
+      mapUpdate(map.owner, new Uint8Array(Uint32Array.of(key).buffer), new Uint8Array(value.buffer));
+    }
+    mapFreeze(map.owner);
+  } catch (error) {
+    map.close();
+    throw error;
+  }
+  return map;
 }
 
 /** Puts the first bytes of its only value into a map with variables, and freezes it where it is constant. */

@@ -1,7 +1,8 @@
 // Browser-safe.
 
-import { type Instruction, withMeta } from "../../asm/index.ts";
+import { type Instruction, layout, withMeta } from "../../asm/index.ts";
 import type { Reader } from "../../bytes/index.ts";
+import { BpfError } from "../../errors.ts";
 import { elfError, elfReader, sectionPath } from "../errors.ts";
 import { sectionData } from "../read.ts";
 import { symbolExtent } from "../symbols.ts";
@@ -91,4 +92,27 @@ export class JumpTables {
 export function labelled(insn: Instruction, label: string): Instruction {
   const labels = insn.meta?.labels ?? [];
   return labels.includes(label) ? insn : withMeta(insn, { labels: [...labels, label] });
+}
+
+/**
+ * Where a jump table leads in a program, for the map that it becomes: of type `insn_array`, with keys of 4 bytes and
+ * values of 16, whose first word is this number. It has to be filled and frozen before the program is loaded.
+ *
+ * @param instructions those of the program, with all of its functions, as they will be loaded
+ * @param table one of its `jumpTables`
+ * @returns for each entry the place of its instruction, in slots of 8 bytes from the start of the program
+ * @throws BpfError `ERR_ASM_LABEL` when the program has lost an instruction that the table leads to
+ */
+export function jumpTableOffsets(instructions: readonly Instruction[], table: JumpTableSpec): number[] {
+  const { slots } = layout(instructions);
+  const places = new Map<string, number>();
+  for (const [index, { meta }] of instructions.entries()) {
+    for (const label of meta?.labels ?? []) places.set(label, slots[index]!);
+  }
+  return table.targets.map((label, i) => {
+    const place = places.get(label);
+    if (place !== undefined) return place;
+    const message = `Entry ${i} of jump table "${table.name}" leads to "${label}", which is not in the program`;
+    throw new BpfError("ERR_ASM_LABEL", message);
+  });
 }
