@@ -21,6 +21,9 @@ export function findHelper(key: number | HelperName | (string & {})): Helper | u
     // Numbers are dense from 1, which a test pins.
     return HELPERS[key - 1];
   }
-  byName ??= new Map(HELPERS.map((helper) => [helper.name, helper]));
-  return byName.get(key.startsWith("bpf_") ? key.slice(4) : key);
+  // Both forms are keys: cutting a name in two makes a string, and its hash, at every call.
+  byName ??= new Map(
+    HELPERS.flatMap((helper) => [[helper.name, helper] as const, [`bpf_${helper.name}`, helper] as const]),
+  );
+  return byName.get(key);
 }

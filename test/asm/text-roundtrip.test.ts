@@ -263,6 +263,10 @@ test("the short cut for simple lines means what the grammar means", () => {
   const rows = SPELLINGS.flatMap(({ llvm, kernel, mnemonic }) => [llvm, kernel, mnemonic]);
   const named = [
     "call bpf_map_lookup_elem",
+    "call bpf_map_lookup_elem#1",
+    "call bpf_map_delete_elem#1",
+    "call bpf_unspec#0",
+    "bpf_map_lookup_elem:",
     "goto a",
     "if r1 == 5 goto a",
     "jeq %r1, 5, a",

@@ -163,14 +163,14 @@ export function assemble(text: string, options: AssembleOptions = {}): Instructi
  */
 export function assembleFile(text: string, options: AssembleOptions = {}): AssembledFile {
   const { s, code } = run(text, options, []);
-  const { instructions, bases } = code;
+  const { instructions } = code;
   const detected = s.sawKernelStyle && !s.sawLlvmStyle ? "kernel" : "llvm";
   const style = options.style ?? "auto";
   return {
     style: style !== "auto" ? style : s.mnemonic ? "mnemonic" : detected,
     instructions,
     sections: sectionsOf(s, code),
-    functions: functionsOf(s, instructions, bases),
+    functions: functionsOf(s, instructions),
     constants: s.constants,
     externs: [...s.symbols].filter(([, info]) => info.external).map(([name]) => name),
   };
@@ -208,14 +208,14 @@ export function run(
   return { s, code };
 }
 
-function sectionsOf(s: Assembly, { instructions, bases }: ResolvedCode): AssembledSection[] {
+function sectionsOf(s: Assembly, { instructions }: ResolvedCode): AssembledSection[] {
   const found: AssembledSection[] = [];
   s.sections.forEach((section, i) => {
     const { name } = section;
     if (section.code.length > 0) {
       const next = s.sections[i + 1];
-      const end = next === undefined ? instructions.length : bases.get(next)!;
-      found.push({ kind: "code", name, start: bases.get(section)!, end });
+      const end = next === undefined ? instructions.length : next.start;
+      found.push({ kind: "code", name, start: section.start, end });
     } else if (section.data.length > 0) {
       const labels = new Map<string, number>();
       for (const label of s.labels.values()) if (label.section === section) labels.set(label.name, label.index);
@@ -229,11 +229,7 @@ function sectionsOf(s: Assembly, { instructions, bases }: ResolvedCode): Assembl
   return found;
 }
 
-function functionsOf(
-  s: Assembly,
-  instructions: readonly Instruction[],
-  bases: ReadonlyMap<Section, number>,
-): AssembledFunction[] {
+function functionsOf(s: Assembly, instructions: readonly Instruction[]): AssembledFunction[] {
   const places = new Map<string, number>();
   instructions.forEach((insn, i) => {
     for (const name of insn.meta?.labels ?? []) places.set(name, i);
@@ -250,7 +246,7 @@ function functionsOf(
     const start = places.get(name);
     if (start === undefined || section.kind === "data") continue;
     const info = s.symbols.get(name);
-    const first = start === bases.get(section) && !firsts.has(section) && info?.type !== "object";
+    const first = start === section.start && !firsts.has(section) && info?.type !== "object";
     if (!(first || info?.type === "function" || info?.global === true || info?.weak === true || called.has(name)))
       continue;
     if (first) firsts.add(section);
@@ -267,7 +263,7 @@ function functionsOf(
       break;
     }
     const next = s.sections[order.get(section)! + 1];
-    if (next !== undefined) end = Math.min(end, bases.get(next)!);
+    if (next !== undefined) end = Math.min(end, next.start);
     const binding = info?.weak === true ? "weak" : info?.global === true ? "global" : "local";
     return { name, section: section.name, binding, start, end };
   });

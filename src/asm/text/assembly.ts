@@ -26,6 +26,8 @@ export interface Section {
   /** Where in the text each instruction of `code` begins. */
   readonly positions: number[];
   readonly data: DataSection;
+  /** Index of its first instruction among those of all sections, known once everything is read. */
+  start: number;
   /** Slots of the first instructions, counted as far as somebody asked. */
   readonly slots: number[];
   /** Raw bytes of code that do not yet make a slot. */
@@ -172,7 +174,8 @@ export interface AssemblySettings {
 export function newAssembly(text: string, settings: AssemblySettings): Assembly {
   const section = newSection(".text", "code");
   return {
-    text: `${text}\n\n\0`,
+    // Not a template: that makes a pair of strings, and reading a character of a pair costs half as much again.
+    text: [text, "\n\n\0"].join(""),
     end: text.length,
     at: 0,
     start: 0,
@@ -220,7 +223,7 @@ export function newAssembly(text: string, settings: AssemblySettings): Assembly 
 
 /** An empty section. */
 export function newSection(name: string, kind: "code" | "data" | undefined): Section {
-  return { name, kind, code: [], positions: [], data: dataSection(), slots: [], raw: [] };
+  return { name, kind, code: [], positions: [], data: dataSection(), start: 0, slots: [], raw: [] };
 }
 
 /** Notes a problem. @returns `false`, so that a parser can return it */

@@ -38,7 +38,7 @@ export function writeDifferences(s: Assembly, code: ResolvedCode): void {
 }
 
 /** Byte offset of every label in its section. */
-function byteOffsets(s: Assembly, { instructions, bases }: ResolvedCode): Map<string, number> {
+function byteOffsets(s: Assembly, { instructions }: ResolvedCode): Map<string, number> {
   const { slots } = layout(instructions);
   const index = new Map<string, number>();
   instructions.forEach((insn, i) => {
@@ -46,13 +46,13 @@ function byteOffsets(s: Assembly, { instructions, bases }: ResolvedCode): Map<st
   });
   const ends = s.sections.map((_, i) => {
     const next = s.sections[i + 1];
-    return next === undefined ? instructions.length : bases.get(next)!;
+    return next === undefined ? instructions.length : next.start;
   });
   const order = new Map(s.sections.map((section, i) => [section, i]));
   const place = ({ name, section, index: at }: Label): number => {
     if (section.kind === "data") return at;
     const i = index.get(name) ?? ends[order.get(section)!]!;
-    return 8 * (slots[i]! - slots[bases.get(section)!]!);
+    return 8 * (slots[i]! - slots[section.start]!);
   };
   return new Map([...s.labels.values()].map((label) => [label.name, place(label)]));
 }

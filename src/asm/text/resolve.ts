@@ -13,11 +13,9 @@ import { shown } from "./expression.ts";
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
-/** The code of all sections behind one another. */
+/** The code of all sections behind one another; each section knows where its own begins. */
 export interface ResolvedCode {
   readonly instructions: Instruction[];
-  /** Index of each section's first instruction. */
-  readonly bases: ReadonlyMap<Section, number>;
 }
 
 /**
@@ -29,14 +27,13 @@ export interface ResolvedCode {
 export function resolve(s: Assembly, keep: boolean, cpu: Cpu | undefined): ResolvedCode {
   decideHexMoves(s);
   defineExit(s);
-  const { bases, code, positions } = joined(s.sections);
-  const where: Places = { code, bases, slots: slotTable(code) };
+  const { code, positions } = joined(s.sections);
+  const where: Places = { code, slots: slotTable(code) };
   let far = false;
   for (const fixup of s.fixups) far = bind(s, where, fixup) || far;
   for (const { section, index, target } of s.localJumps) {
     if (target < 0) continue;
-    const start = bases.get(section)!;
-    far = aim(where, start + index, start + target) || far;
+    far = aim(where, section.start + index, section.start + target) || far;
   }
   if (where.slots !== undefined) checkMiddles(s, where, positions);
   throwProblems(s);
@@ -45,28 +42,26 @@ export function resolve(s: Assembly, keep: boolean, cpu: Cpu | undefined): Resol
   if (far && !keep) return stretched(s, where, positions, cpu);
   if (keep) {
     for (const { section, index, name } of s.fixups) {
-      const insn = code[bases.get(section)! + index]! as Mutable<Instruction>;
+      const insn = code[section.start + index]! as Mutable<Instruction>;
       if (distanceField(insn) !== "none") insn.meta = { ...insn.meta, reference: name };
     }
   }
-  return { instructions: code, bases };
+  return { instructions: code };
 }
 
 /** One program out of all sections with code. */
 function joined(sections: readonly Section[]): {
-  readonly bases: Map<Section, number>;
   readonly code: Instruction[];
   readonly positions: readonly number[];
 } {
-  const bases = new Map<Section, number>();
   const filled = sections.filter((section) => section.code.length > 0);
   let total = 0;
   for (const section of sections) {
-    bases.set(section, total);
+    section.start = total;
     total += section.code.length;
   }
   const only = filled[0];
-  if (filled.length === 1 && only !== undefined) return { bases, code: only.code, positions: only.positions };
+  if (filled.length === 1 && only !== undefined) return { code: only.code, positions: only.positions };
   const code: Instruction[] = [];
   const positions: number[] = [];
   for (const section of filled) {
@@ -74,12 +69,11 @@ function joined(sections: readonly Section[]): {
     for (const insn of section.code) code.push(insn);
     for (const at of section.positions) positions.push(at);
   }
-  return { bases, code, positions };
+  return { code, positions };
 }
 
 interface Places {
   readonly code: Instruction[];
-  readonly bases: ReadonlyMap<Section, number>;
   /** Slot of each instruction and of the end; `undefined` when that is its index. */
   readonly slots: Int32Array | undefined;
 }
@@ -126,7 +120,7 @@ function defineExit(s: Assembly): void {
 /** Binds one name. @returns whether the jump is too far for its 16 bits */
 function bind(s: Assembly, where: Places, fixup: Fixup): boolean {
   const { section, name, kind } = fixup;
-  const index = where.bases.get(section)! + fixup.index;
+  const index = section.start + fixup.index;
   const insn = where.code[index]! as Mutable<Instruction>;
   const label = s.labels.get(name);
   if (label === undefined || label.section.kind === "data") {
@@ -147,7 +141,7 @@ function bind(s: Assembly, where: Places, fixup: Fixup): boolean {
   }
   if (kind === "call") insn.src = CallSource.local;
   else if (kind === "address") insn.src = PseudoSource.function;
-  return aim(where, index, where.bases.get(label.section)! + label.index);
+  return aim(where, index, label.section.start + label.index);
 }
 
 /** Binds a name that is no place in the code. */
@@ -232,7 +226,7 @@ function statementLength(s: Assembly, at: number): number {
 function nameLabels(s: Assembly, where: Places): void {
   for (const { name, section, index } of s.labels.values()) {
     if (section.kind === "data" || index >= section.code.length) continue;
-    const insn = where.code[where.bases.get(section)! + index]! as Mutable<Instruction>;
+    const insn = where.code[section.start + index]! as Mutable<Instruction>;
     const { meta } = insn;
     const labels = meta?.labels === undefined ? [name] : [...meta.labels, name];
     insn.meta = meta === undefined ? { labels } : { ...meta, labels };
@@ -256,14 +250,14 @@ function stretched(s: Assembly, where: Places, positions: readonly number[], cpu
       named[index] = { ...insn, meta: { ...insn.meta, labels: [...labels, name] } };
     }
   };
-  for (const { section, index, name } of s.fixups) refer(where.bases.get(section)! + index, name);
+  for (const { section, index, name } of s.fixups) refer(section.start + index, name);
   for (const { section, index, target } of s.localJumps) {
-    const start = where.bases.get(section)!;
+    const start = section.start;
     refer(start + index, `${PRIVATE}${start + target}`);
     define(start + target, `${PRIVATE}${start + target}`);
   }
   s.sections.forEach((section, i) => {
-    if (section.code.length > 0) define(where.bases.get(section)!, `${PRIVATE}section${i}`);
+    if (section.code.length > 0) define(section.start, `${PRIVATE}section${i}`);
   });
   return forgetPrivate(s, linked(s, named, positions, cpu));
 }
@@ -292,13 +286,12 @@ function forgetPrivate(s: Assembly, instructions: Instruction[]): ResolvedCode {
     const kept = labels.filter((name) => !name.startsWith(PRIVATE));
     instructions[i] = { ...insn, meta: cleared({ ...insn.meta, labels: kept.length === 0 ? undefined : kept }) };
   }
-  const bases = new Map<Section, number>();
   let next = instructions.length;
   for (let i = s.sections.length - 1; i >= 0; i--) {
     next = starts.get(`section${i}`) ?? next;
-    bases.set(s.sections[i]!, next);
+    s.sections[i]!.start = next;
   }
-  return { instructions, bases };
+  return { instructions };
 }
 
 function cleared(meta: InstructionMeta): InstructionMeta | undefined {

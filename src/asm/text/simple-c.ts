@@ -2,6 +2,7 @@
 
 // The short cut for the C-like styles: see simple.ts.
 
+import { HELPERS } from "../../kernel-abi/helpers.generated.ts";
 import { AluOp, Class, JumpOp, Mode, Size, Source } from "../opcodes.ts";
 import type { Assembly } from "./assembly.ts";
 import {
@@ -12,6 +13,8 @@ import {
   EQUALS,
   EXCLAMATION,
   GREATER,
+  HASH,
+  isWordPart,
   LESS,
   LINE_FEED,
   LOWER_C,
@@ -39,10 +42,12 @@ import {
   OTHER,
   pattern,
   refer,
+  referTo,
   registerAt,
   registerLength,
   wordEnd,
 } from "./simple.ts";
+import { addToHash, findHashed, wordTable } from "./words.ts";
 
 /**
  * Reads lines from the start of one until the first that is not simple.
@@ -318,7 +323,7 @@ function exit(s: Assembly, at: number): number {
   return at + 5;
 }
 
-/** `call 1`, `call name` */
+/** `call 1`, `call name`, `call bpf_name#1` */
 function call(s: Assembly, at: number): number {
   const { text } = s;
   if (text.charCodeAt(at + 1) !== 0x61 || text.charCodeAt(at + 2) !== 0x6c || text.charCodeAt(at + 3) !== 0x6c) {
@@ -330,14 +335,41 @@ function call(s: Assembly, at: number): number {
   if (startsWord(c)) {
     // A register is called through, and "rN" is no name.
     if (c === LOWER_R) return OTHER;
-    const end = wordEnd(text, at);
-    if (text.charCodeAt(end) !== LINE_FEED) return OTHER;
-    emit(s, Class.jmp | JumpOp.call, 0, 0, 0, 0);
-    refer(s, at, end, "call");
-    return end + 1;
+    return namedCall(s, at);
   }
   const number = decimal(s, at);
   if (number === NO_NUMBER || text.charCodeAt(s.at) !== LINE_FEED) return OTHER;
   emit(s, Class.jmp | JumpOp.call, 0, 0, 0, number);
   return s.at + 1;
 }
+
+function namedCall(s: Assembly, at: number): number {
+  const { text } = s;
+  let end = at;
+  let hash = 0;
+  let c = text.charCodeAt(at);
+  do {
+    hash = addToHash(hash, c);
+    c = text.charCodeAt(++end);
+  } while (isWordPart(c));
+  const found = findHashed(HELPER_WORDS, text, at, end, hash);
+  if (c === LINE_FEED) {
+    emit(s, Class.jmp | JumpOp.call, 0, 0, 0, 0);
+    // Which one is meant is known at the end: the text may define a function of this name.
+    referTo(s, found < 0 ? text.slice(at, end) : HELPER_WORDS.words[found]!, at, "call");
+    return end + 1;
+  }
+  // The kernel's way, with the number that this helper has.
+  if (c !== HASH || found < 0) return OTHER;
+  const number = decimal(s, end + 1);
+  if (number !== HELPERS[found]!.number || text.charCodeAt(s.at) !== LINE_FEED) return OTHER;
+  s.sawKernelStyle = true;
+  emit(s, Class.jmp | JumpOp.call, 0, 0, 0, number);
+  return s.at + 1;
+}
+
+/**
+ * Names of helpers as calls have them. Found in place, a name need not be cut out of the text, and is a string of which
+ * the hash is known already. (Put together by `join`, for the reason given at `text` in assembly.ts.)
+ */
+const HELPER_WORDS = /* @__PURE__ */ wordTable(/* @__PURE__ */ HELPERS.map(({ name }) => ["bpf_", name].join("")));

@@ -74,10 +74,14 @@ export function wordEnd(text: string, at: number): number {
   return at;
 }
 
-/** Notes that the instruction appended last goes to a name. */
+/** Notes that the instruction appended last goes to the name that stands there. */
 export function refer(s: Assembly, at: number, end: number, kind: "jump" | "call"): void {
-  const name = s.text.slice(at, end);
-  s.fixups.push({ section: s.section, index: s.code.length - 1, name, at, length: end - at, kind });
+  referTo(s, s.text.slice(at, end), at, kind);
+}
+
+/** As {@link refer}, with the name. */
+export function referTo(s: Assembly, name: string, at: number, kind: "jump" | "call"): void {
+  s.fixups.push({ section: s.section, index: s.code.length - 1, name, at, length: name.length, kind });
 }
 
 /** Reads `name:`. @returns the position behind it, or {@link OTHER} */
