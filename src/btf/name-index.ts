@@ -1,13 +1,25 @@
 // Browser-safe.
 
 import type { BtfImage } from "./image.ts";
-import { infoKind } from "./kinds.ts";
 import { essentialLength } from "./names.ts";
 import type { StringTable } from "./strings.ts";
 import type { TypeId } from "./types.ts";
 
-/** Lookups answered by going through all types before an index pays: one costs 0.3 ms on a kernel, the index 6 ms. */
-const SCANS_BEFORE_INDEX = 16;
+/**
+ * Lookups answered by going through all types before an index pays: one costs 0.3 ms on a kernel, an index of all
+ * names 6 ms, and that of one kind 1 ms (of functions, which are half of all names, 3 ms).
+ */
+const SCANS_BEFORE_INDEX = { all: 16, kind: 3 } as const;
+
+/** Types by the hash of their essential name. */
+interface Index {
+  /** The types of one kind that have names, or of all, ascending. */
+  readonly entries: Uint32Array;
+  /** First of each chain in `entries`, or -1. */
+  readonly heads: Int32Array;
+  /** Next of the same chain, or -1. */
+  readonly next: Int32Array;
+}
 
 interface Wanted {
   readonly name: Uint8Array;
@@ -19,15 +31,16 @@ interface Wanted {
 
 /**
  * Finds types by name. The first few names are looked for by comparing every type's name in place, which is right
- * whatever way the strings are shared; then a hash over essential names is built, as two arrays of numbers.
+ * whatever way the strings are shared; then a hash over essential names is built, as arrays of numbers: of the one kind
+ * that is asked for, which mostly is a small part of all.
  */
 export class NameIndex {
   readonly #image: BtfImage;
   readonly #strings: StringTable;
   readonly #firstId: number;
-  #scans = 0;
-  #heads: Int32Array | undefined;
-  #next: Int32Array = new Int32Array(0);
+  /** By kind, and at 0 of all kinds. */
+  readonly #indexes: (Index | undefined)[] = [];
+  readonly #scans = new Uint8Array(256);
 
   constructor(image: BtfImage, strings: StringTable, firstId: number) {
     this.#image = image;
@@ -48,21 +61,27 @@ export class NameIndex {
     const ownLength = essentialLength(name, 0, name.length);
     // What has a flavour itself (a___b) is the essential name of others (a___b___c), but not its own.
     const wanted: Wanted = { name, essential, itself: !essential || ownLength === name.length };
-    if (this.#heads === undefined && this.#scans++ < SCANS_BEFORE_INDEX) {
-      this.#scan(wanted, kind, found, first);
-      return;
+    const slot = Math.max(0, kind);
+    let index = this.#indexes[slot];
+    if (index === undefined) {
+      const scans = slot === 0 ? SCANS_BEFORE_INDEX.all : SCANS_BEFORE_INDEX.kind;
+      if (this.#scans[slot]! < scans) {
+        this.#scans[slot]!++;
+        this.#scan(wanted, kind, found, first);
+        return;
+      }
+      index = this.#build(kind);
+      this.#indexes[slot] = index;
     }
     const { words, starts } = this.#image;
-    const heads = this.#heads ?? this.#build();
+    const { entries, heads, next } = index;
     const hash = hashBytes(name, 0, essential ? name.length : ownLength);
     let equalOffset = -1;
-    for (let index = heads[hash & (heads.length - 1)]!; index >= 0; index = this.#next[index]!) {
-      const at = starts[index]!;
-      const offset = words[at]!;
-      if (kind >= 0 && infoKind(words[at + 1]!) !== kind) continue;
+    for (let entry = heads[hash & (heads.length - 1)]!; entry >= 0; entry = next[entry]!) {
+      const offset = words[starts[entries[entry]!]!]!;
       if (offset !== equalOffset && !this.#matches(offset, wanted)) continue;
       equalOffset = offset;
-      found.push((this.#firstId + index) as TypeId);
+      found.push((this.#firstId + entries[entry]!) as TypeId);
       if (first) return;
     }
   }
@@ -96,23 +115,40 @@ export class NameIndex {
     return true;
   }
 
-  #build(): Int32Array {
+  #build(kind: number): Index {
+    const entries = namedTypes(this.#image, kind);
     const { words, starts } = this.#image;
-    const heads = new Int32Array(1 << Math.max(4, 32 - Math.clz32(starts.length))).fill(-1);
-    const next = new Int32Array(starts.length);
+    const heads = new Int32Array(1 << Math.max(4, 32 - Math.clz32(entries.length))).fill(-1);
+    const next = new Int32Array(entries.length).fill(-1);
     // From the last to the first, so that each chain ascends.
-    for (let index = starts.length - 1; index >= 0; index--) {
-      const offset = words[starts[index]!]!;
-      const table = offset === 0 ? undefined : this.#strings.tableOf(offset);
+    for (let entry = entries.length - 1; entry >= 0; entry--) {
+      const offset = words[starts[entries[entry]!]!]!;
+      const table = this.#strings.tableOf(offset);
       if (table === undefined) continue;
       const slot = hashEssential(table, offset - table.start) & (heads.length - 1);
-      next[index] = heads[slot]!;
-      heads[slot] = index;
+      next[entry] = heads[slot]!;
+      heads[slot] = entry;
     }
-    this.#next = next;
-    this.#heads = heads;
-    return heads;
+    return { entries, heads, next };
   }
+}
+
+/** Indexes of the types of one kind, or with -1 of all, that have a name. */
+function namedTypes({ words, starts }: BtfImage, kind: number): Uint32Array {
+  const mask = kind < 0 ? 0 : 0x7f000000;
+  const wanted = kind < 0 ? 0 : kind << 24;
+  // Counted first: an array for all types would stay as large for the few of a kind.
+  let count = 0;
+  for (let index = 0; index < starts.length; index++) {
+    const at = starts[index]!;
+    if ((words[at + 1]! & mask) === wanted && words[at] !== 0) count++;
+  }
+  const entries = new Uint32Array(count);
+  for (let index = 0, entry = 0; entry < count; index++) {
+    const at = starts[index]!;
+    if ((words[at + 1]! & mask) === wanted && words[at] !== 0) entries[entry++] = index;
+  }
+  return entries;
 }
 
 /**

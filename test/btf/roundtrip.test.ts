@@ -72,12 +72,24 @@ test("finds names however the strings are shared, with and without an index", ()
     const builder = createBtfBuilder({ shareSuffixes });
     for (const name of names) builder.add({ kind: "fwd", name, target: "struct" });
     for (const name of names) builder.add({ kind: "fwd", name, target: "union" });
+    const void_ = builder.add({ kind: "ptr", type: 0 });
+    const typedefs = names.map((name) => builder.add({ kind: "typedef", name, type: void_ }));
     const btf = builder.build();
     for (const withIndex of [false, true]) {
+      // One of all kinds, and one of each kind.
+      if (withIndex) for (let i = 0; i < 20; i++) btf.idsByName("none", [undefined, "fwd", "typedef"][i % 3] as "fwd");
       if (withIndex) for (let i = 0; i < 20; i++) btf.idsByName("none");
-      for (const [i, name] of names.entries()) assert.equal(btf.idsByName(name), [i + 1, i + 1 + names.length], name);
-      assert.equal(btf.idsByEssentialName("task_struct"), [2, 5, 9, 12]);
-      assert.equal(btf.idsByEssentialName("x___y"), [7, 14]);
+      for (const [i, name] of names.entries()) {
+        const forwards = [i + 1, i + 1 + names.length];
+        assert.equal(btf.idsByName(name), [...forwards, typedefs[i]], name);
+        assert.equal(btf.idsByName(name, "fwd"), forwards, name);
+        assert.equal(btf.idsByName(name, "typedef"), [typedefs[i]], name);
+        assert.equal(btf.typesByName(name, "struct"), [], name);
+        assert.is(btf.typeByName(name, "typedef").id, typedefs[i]);
+      }
+      assert.equal(btf.idsByEssentialName("task_struct"), [2, 5, 9, 12, typedefs[1], typedefs[4]]);
+      assert.equal(btf.idsByEssentialName("task_struct", "fwd"), [2, 5, 9, 12]);
+      assert.equal(btf.idsByEssentialName("x___y", "fwd"), [7, 14]);
       assert.equal(btf.idsByEssentialName("x"), []);
       assert.equal(btf.idsByEssentialName("task_struct___old"), []);
       assert.equal(btf.idsByName(""), []);
