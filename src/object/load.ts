@@ -1,20 +1,27 @@
 import { type Instruction, link } from "../asm/index.ts";
-import { applyFixups, type Btf, type CoreFixup, computeFixups, coreRelocationsOf } from "../btf/index.ts";
-import { type ObjectMapSpec, type ObjectProgramSpec, type ObjectSpec, parseObject } from "../elf/index.ts";
+import {
+  applyFixups,
+  type Btf,
+  type CoreFixup,
+  computeFixups,
+  coreRelocationsOf,
+  type ValueOptions,
+} from "../btf/index.ts";
+import { type ObjectMapSpec, type ObjectProgramSpec, type ObjectSpec, parseObject, setVariable } from "../elf/index.ts";
 import { BpfError, ElfError } from "../errors.ts";
 import { BPF_F_SLEEPABLE } from "../kernel-abi/index.ts";
-import { BpfMap } from "../maps/index.ts";
 import { loadProgram, type Program, type ProgramSpec } from "../programs/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { mapUpdate, progBindMap } from "../syscall/commands.ts";
 import { probeFeature } from "../syscall/features.ts";
 import type { KernelBtfCache } from "../syscall/kernel-btf.ts";
-import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
+import { pageSize } from "../syscall/memory.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
-import { arenaDataOffset, mapArena, placeArenaData } from "./arena.ts";
+import { type ArenaMemory, arenaDataOffset, mapArena, placeArenaData } from "./arena.ts";
+import { assembleObject } from "./assemble.ts";
 import { findAttachTarget } from "./attach-target.ts";
-import { Cleanup, type Closable } from "./cleanup.ts";
-import { codecOf } from "./codecs.ts";
+import { Cleanup } from "./cleanup.ts";
+import { sizesOf } from "./codecs.ts";
 import { during } from "./errors.ts";
 import {
   applyExterns,
@@ -34,28 +41,33 @@ import {
   createObjectMap,
   fillDataMap,
   type MapContext,
-  type ObjectMap,
   pinnedObjectMap,
+  typedHandle,
 } from "./maps.ts";
 import { kernelProgramName } from "./names.ts";
-import { BpfObject, type LoadedTable } from "./object.ts";
+import type { BpfObject, LoadedTable } from "./object.ts";
 import { nameInLog } from "./poison.ts";
 import { type PreparedStructOps, prepareStructOps, type StructOpsMember } from "./struct-ops.ts";
-import { Variable, type VariableStore } from "./variable.ts";
+import type { AnyObjectTypes, NamesOf, ObjectMap, ObjectTypes } from "./types.ts";
+import { encodeVariable } from "./variable.ts";
 
-/** How an object is loaded. */
-export interface LoadObjectOptions extends BackendOption {
+/**
+ * How an object is loaded.
+ *
+ * @typeParam T what is in it, where that is known: see {@link ObjectTypes}
+ */
+export interface LoadObjectOptions<T extends ObjectTypes = AnyObjectTypes> extends BackendOption {
   /** Name of the object, where bytes are given; the kernel's names of its data maps begin with it. Default empty. */
   readonly name?: string | undefined;
   /** Programs to load, by name. Default: all but those whose section begins with `?`. */
-  readonly programs?: readonly string[] | undefined;
+  readonly programs?: readonly NamesOf<T, "programs">[] | undefined;
   /**
    * Maps to use in place of those of the object, by name: another object's, or a pinned one. The object gets descriptors
-   * of its own; closing it leaves these open.
+   * of its own; closing it leaves these open. Keys and values are typed by the object.
    */
-  readonly maps?: Readonly<Record<string, ObjectMap>> | undefined;
+  readonly maps?: { readonly [N in NamesOf<T, "maps">]?: ObjectMap } | undefined;
   /** First values of variables, by name, as their types have them in TypeScript; those of `const` ones too. */
-  readonly variables?: Readonly<Record<string, unknown>> | undefined;
+  readonly variables?: { readonly [N in keyof T["variables"]]?: T["variables"][N] } | undefined;
   /**
    * Folder on a BPF file system for maps that are pinned by name. Default `/sys/fs/bpf`, as in libbpf. A folder of your
    * own keeps others from putting maps there.
@@ -71,6 +83,8 @@ export interface LoadObjectOptions extends BackendOption {
   readonly kconfig?: string | undefined;
   /** Verifier log wanted on success too, in `program.log`: see `loadProgram`. Default 0: none. */
   readonly logLevel?: number | undefined;
+  /** How keys, values, records and variables look: what 64-bit integers, arrays of `char` and enums are. */
+  readonly values?: ValueOptions | undefined;
   /** Descriptor of a BPF token (Linux 6.9), for maps, types and programs. */
   readonly token?: number | undefined;
 }
@@ -86,11 +100,14 @@ export interface LoadObjectOptions extends BackendOption {
  *   the verifier rejects; SyscallError for everything else that the kernel refuses; BpfError `ERR_EXTERN` for something
  *   that the kernel does not have, `ERR_OBJECT` for options that do not fit the object
  */
-export function loadObject(object: Uint8Array | ObjectSpec, options: LoadObjectOptions = {}): BpfObject {
+export function loadObject<T extends ObjectTypes = AnyObjectTypes>(
+  object: Uint8Array | ObjectSpec,
+  options: LoadObjectOptions<T> = {},
+): BpfObject<T> {
   const given = object instanceof Uint8Array ? parseObject(object, { name: options.name }) : object;
   const cleanup = new Cleanup();
   try {
-    return new ObjectLoader(given, options, cleanup).load();
+    return new ObjectLoader(given, options as LoadObjectOptions, cleanup).load();
   } catch (error) {
     cleanup.close();
     throw error;
@@ -109,8 +126,7 @@ class ObjectLoader {
   readonly #modules: ModuleIndices = { descriptors: [], indices: new Map() };
   readonly #tables = new Map<string, PreparedStructOps>();
   readonly #members = new Map<string, StructOpsMember>();
-  /** What is kept as long as the object is open, besides maps and programs. */
-  readonly #kept: Closable[] = [];
+  readonly #arenas = new Map<string, ArenaMemory>();
 
   constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup) {
     // Data of maps is written to; everything else stays as it is.
@@ -124,7 +140,7 @@ class ObjectLoader {
     this.#warnings = [...spec.warnings];
   }
 
-  load(): BpfObject {
+  load<T extends ObjectTypes>(): BpfObject<T> {
     const spec = this.#spec;
     if (spec.littleEndian !== machineIsLittleEndian()) {
       throw new ElfError(
@@ -214,16 +230,14 @@ class ObjectLoader {
   }
 
   #setVariables(): void {
-    const { variables, maps, btf } = this.#spec;
+    const { variables, maps } = this.#spec;
+    const own = new Set<ObjectMapSpec>();
     for (const [name, value] of Object.entries(this.#options.variables ?? {})) {
-      const variable = variables[name];
-      const map = variable && maps[variable.map];
-      if (variable === undefined || map === undefined) throw unknownName("variable", name, variables);
-      const contents = new Uint8Array(Math.max(map.contents.length, variable.offset + variable.size));
-      contents.set(map.contents);
-      const codec = codecOf(btf, variable.type, variable.size);
-      during(`Cannot set variable "${name}"`, () => codec.encodeInto(value, contents, variable.offset));
-      map.contents = contents;
+      const map = variables[name] && maps[variables[name].map];
+      if (map === undefined) throw unknownName("variable", name, variables);
+      if (!own.has(map)) map.contents = map.contents.slice();
+      own.add(map);
+      during(`Cannot set variable "${name}"`, () => encodeVariable(name, () => setVariable(this.#spec, name, value)));
     }
   }
 
@@ -291,7 +305,9 @@ class ObjectLoader {
         const folder = this.#options.pinFolder ?? "/sys/fs/bpf";
         const pinned = map.pinning === "by_name";
         const handle = pinned ? pinnedObjectMap(map, folder, context) : createObjectMap(map, context);
-        if (map.type === "arena") this.#kept.push(this.#cleanup.add(mapArena(map, handle, this.#backend)));
+        if (map.type === "arena") {
+          this.#arenas.set(name, this.#cleanup.add(mapArena(map, handle, this.#backend)));
+        }
         if (BPF_MAP_OF_VARIABLES.has(map.kind)) fillDataMap(map, handle);
         maps[name] = handle;
       }
@@ -312,6 +328,7 @@ class ObjectLoader {
       token: this.#options.token,
       cleanup: this.#cleanup,
       warnings: this.#warnings,
+      values: this.#options.values,
       structOps: new Map([...this.#tables].map(([name, table]) => [name, table.attributes])),
     };
   }
@@ -319,13 +336,14 @@ class ObjectLoader {
   /** A descriptor of our own for someone else's map. */
   #replace(map: ObjectMapSpec, replacement: ObjectMap): ObjectMap {
     const found = replacement.description;
-    const differences = (["type", "keySize", "valueSize"] as const).filter((field) => found[field] !== map[field]);
+    const wanted = { type: map.type, ...sizesOf(map) };
+    const differences = (["type", "keySize", "valueSize"] as const).filter((field) => found[field] !== wanted[field]);
     if (differences.length > 0) {
-      const list = differences.map((field) => `${field} ${found[field]}, expected ${map[field]}`).join("; ");
+      const list = differences.map((field) => `${field} ${found[field]}, expected ${wanted[field]}`).join("; ");
       throw new BpfError("ERR_OBJECT", `Cannot use another map in place of "${map.name}": it has ${list}`);
     }
     const owner = this.#cleanup.add(replacement.owner.duplicate());
-    return new BpfMap(owner, found, replacement.keyCodec, replacement.valueCodec);
+    return typedHandle(map, { owner, description: found }, { spec: this.#spec, values: this.#options.values });
   }
 
   #loadPrograms(
@@ -437,13 +455,11 @@ class ObjectLoader {
     }
   }
 
-  #finish(
+  #finish<T extends ObjectTypes>(
     maps: Record<string, ObjectMap>,
     programs: Record<string, Program>,
     types: LoadedTypes | undefined,
-  ): BpfObject {
-    const owned = new Cleanup();
-    for (const kept of this.#kept) owned.add(kept);
+  ): BpfObject<T> {
     const tables = new Map<string, LoadedTable>();
     for (const [name, table] of this.#tables) {
       const value = table.value.slice();
@@ -453,27 +469,21 @@ class ObjectLoader {
       }
       tables.set(name, { map: maps[name]!, value, link: this.#spec.maps[name]!.structOps!.link });
     }
-    for (const map of Object.values(maps)) owned.add(map);
-    for (const program of Object.values(programs)) owned.add(program);
-    const stores = new Map<string, VariableStore>();
-    const variables: Record<string, Variable> = Object.create(null);
-    for (const [name, variable] of Object.entries(this.#spec.variables)) {
-      const map = this.#spec.maps[variable.map]!;
-      const handle = maps[variable.map];
-      if (handle === undefined || map.type === "arena") continue;
-      let store = stores.get(variable.map);
-      if (store === undefined) {
-        store = storeOf(map, handle, this.#backend, owned);
-        stores.set(variable.map, store);
-      }
-      const codec = codecOf(this.#spec.btf, variable.type, variable.size);
-      variables[name] = new Variable(variable, codec, store, map.frozen);
-    }
+    const object = assembleObject<T>({
+      backend: this.#backend,
+      spec: this.#spec,
+      maps,
+      programs,
+      tables,
+      arenas: this.#arenas,
+      warnings: this.#warnings,
+      values: this.#options.values,
+    });
     // Maps and programs hold the kernel's types now; nothing else needs the descriptors.
     this.#cleanup.release();
     types?.fd.close();
     this.#kernel.close();
-    return new BpfObject({ spec: this.#spec, maps, programs, variables, warnings: this.#warnings, tables, owned });
+    return object;
   }
 }
 
@@ -500,24 +510,4 @@ function putDescriptor(map: ObjectMap, key: number, fd: number | undefined): voi
 
 function words(value: number): Uint8Array {
   return new Uint8Array(Uint32Array.of(value).buffer);
-}
-
-function storeOf(map: ObjectMapSpec, handle: ObjectMap, backend: SyscallBackend, owned: Cleanup): VariableStore {
-  let memory: MappedMemory | undefined;
-  let tried = false;
-  const mapped = (): MappedMemory | undefined => {
-    if (tried || handle.closed) return memory;
-    tried = true;
-    if (!map.mmapable || probeFeature("mmapable", { backend }) === false) return undefined;
-    const page = pageSize(backend.architecture);
-    const length = Math.ceil(map.valueSize / page) * page;
-    const access = map.frozen ? "read" : "read-write";
-    try {
-      memory = owned.add(mapMemory(backend, { fd: handle.fd, length, access, label: `map "${map.name}"` }));
-    } catch {
-      // System calls reach it too.
-    }
-    return memory;
-  };
-  return { map: handle, size: map.valueSize, memory: mapped };
 }

@@ -1,9 +1,10 @@
 import type { Instruction } from "../asm/index.ts";
+import type { ValueOptions } from "../btf/index.ts";
 import { type JumpTableSpec, jumpTableOffsets, type ObjectMapSpec, type ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
 import { BPF_F_MMAPABLE, type MapType } from "../kernel-abi/index.ts";
 import {
-  type BpfMap,
+  bindMap,
   checkPinName,
   createMap,
   MapIncompatibleError,
@@ -19,13 +20,11 @@ import { probeFeature } from "../syscall/features.ts";
 import { possibleCpus } from "../syscall/host.ts";
 import { pageSize } from "../syscall/memory.ts";
 import type { Cleanup } from "./cleanup.ts";
-import { codecsOf } from "./codecs.ts";
+import { codecsOf, RECORD_MAPS, recordTypeOf, sizesOf } from "./codecs.ts";
 import type { LoadedTypes } from "./load-types.ts";
 import { kernelMapName } from "./names.ts";
-
-/** Any map: what its keys and values are depends on the object. */
-// biome-ignore lint/suspicious/noExplicitAny: types of an object file are known when it is read, not before
-export type ObjectMap = BpfMap<any, any>;
+import { RecordMap } from "./record-map.ts";
+import type { ObjectMap } from "./types.ts";
 
 /** What maps are made with. */
 export interface MapContext {
@@ -36,6 +35,8 @@ export interface MapContext {
   readonly token: number | undefined;
   readonly cleanup: Cleanup;
   readonly warnings: string[];
+  /** How values look. */
+  readonly values?: ValueOptions | undefined;
   /** What the kernel's own types say of tables for it, by name of the map. */
   readonly structOps?: ReadonlyMap<string, StructOpsAttributes> | undefined;
 }
@@ -106,7 +107,7 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
       hint: "Describe them in its definition: __array(values, struct { ... })",
     });
   }
-  const { key, value } = codecsOf(context.spec.btf, map);
+  const { key, value } = codecsOf(context.spec.btf, map, context.values);
   const wanted = {
     type: map.type,
     name: probeFeature("prog_name", context) === false ? "" : name,
@@ -120,7 +121,8 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
     token: context.token,
     ...context.structOps?.get(map.name),
   };
-  const typed = (map.keyType !== 0 || map.valueType !== 0) && !WITHOUT_TYPES.has(map.type);
+  const typed =
+    (map.keyType !== 0 || map.valueType !== 0) && !WITHOUT_TYPES.has(map.type) && !RECORD_MAPS.has(map.type);
   // A table for the kernel has the kernel's type, and needs BTF of the object all the same.
   const table = map.type === "struct_ops";
   const btf =
@@ -129,7 +131,7 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
       : undefined;
   // The kernel judges: objects of other loaders may know more than the rules here.
   const create = (more: { readonly btf?: typeof btf }): ObjectMap =>
-    createMap({ ...wanted, ...more } as never, { backend, check: false }) as ObjectMap;
+    objectHandle(map, createMap({ ...wanted, ...more } as never, { backend, check: false }) as ObjectMap, context);
   try {
     try {
       return cleanup.add(create({ btf }));
@@ -227,20 +229,43 @@ function openExisting(map: ObjectMapSpec, path: string, context: MapContext): Ob
   const { backend, cleanup } = context;
   let found: ObjectMap;
   try {
-    found = cleanup.add(openPinnedMap(path, { backend, ...typedOnly(codecsOf(context.spec.btf, map)) }) as ObjectMap);
+    found = cleanup.add(openPinnedMap(path, { backend }) as ObjectMap);
   } catch (error) {
     if (isErrno(error, "ENOENT")) return undefined;
     throw error;
   }
-  const { type, name, keySize, valueSize, mapExtra } = map as ObjectMapSpec & { name: string };
+  const { type, name, mapExtra } = map;
+  const { keySize, valueSize } = sizesOf(map);
   const maxEntries = entriesOf(map, pageSize(backend.architecture));
   const wanted = { type, name, keySize, valueSize, maxEntries, flags: flagsOf(map, context), mapExtra };
   const differences = mapDifferences(wanted, found.description);
   if (differences.length > 0) throw new MapIncompatibleError(`Cannot use the pin ${path}`, differences);
-  return found;
+  return typedHandle(map, found, context);
 }
 
-/** Codecs only: sizes are the map's own. */
-function typedOnly({ key, value }: ReturnType<typeof codecsOf>): object {
-  return { ...(typeof key === "object" && { key }), ...(typeof value === "object" && { value }) };
+/**
+ * Handle of a map that is there already, with the types that the object gives it.
+ *
+ * @param map as the object has it
+ * @param found an open map of the same sizes; not to be used any more
+ * @param context types of the object
+ */
+export function typedHandle(
+  map: ObjectMapSpec,
+  found: Pick<ObjectMap, "owner" | "description">,
+  context: Pick<MapContext, "spec" | "values">,
+): ObjectMap {
+  const { key, value } = codecsOf(context.spec.btf, map, context.values);
+  const [keys, values] = [key, value].map((codec) => (typeof codec === "number" ? undefined : codec));
+  return objectHandle(map, bindMap(found.owner, found.description, keys, values), context);
+}
+
+/** The kind of handle that an object's map has: those with records know their type. */
+function objectHandle(
+  map: ObjectMapSpec,
+  made: ObjectMap,
+  { spec, values }: Pick<MapContext, "spec" | "values">,
+): ObjectMap {
+  if (map.type !== "ringbuf" && map.type !== "perf_event_array") return made;
+  return new RecordMap(made, { btf: spec.btf, type: recordTypeOf(spec.btf, map), values });
 }

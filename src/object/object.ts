@@ -5,9 +5,10 @@ import { AttachType } from "../kernel-abi/index.ts";
 import { Link } from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
 import { linkCreate, mapDelete, mapUpdate } from "../syscall/commands.ts";
+import type { LoadedParts } from "./assemble.ts";
 import { attachBySection } from "./attach.ts";
 import { Cleanup, type Closable } from "./cleanup.ts";
-import type { ObjectMap } from "./maps.ts";
+import type { AnyObjectTypes, NamesOf, ObjectMap, ObjectTypes, VariablesOf } from "./types.ts";
 import type { Variable } from "./variable.ts";
 
 /** A table of functions for the kernel, ready to take effect. */
@@ -20,14 +21,16 @@ export interface LoadedTable {
 }
 
 /** What a {@link BpfObject} is made of. */
-export interface ObjectParts {
-  readonly spec: ObjectSpec;
-  readonly maps: Readonly<Record<string, ObjectMap>>;
-  readonly programs: Readonly<Record<string, Program>>;
+export interface ObjectParts extends LoadedParts {
   readonly variables: Readonly<Record<string, Variable>>;
-  readonly warnings: readonly string[];
-  readonly tables: ReadonlyMap<string, LoadedTable>;
   readonly owned: Closable;
+}
+
+const parts = new WeakMap<object, ObjectParts>();
+
+/** What an object is made of. @internal */
+export function partsOf(object: BpfObject<ObjectTypes>): ObjectParts {
+  return parts.get(object)!;
 }
 
 /** Which programs to attach. */
@@ -41,30 +44,33 @@ export interface AttachObjectOptions {
 /**
  * A loaded object: its programs, maps and variables. Closing it closes all of them; links keep their programs, and
  * programs their maps.
+ *
+ * @typeParam T its maps, programs and variables, where they are known when code is compiled: see {@link ObjectTypes}
  */
-export class BpfObject {
+export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
   /** What it was loaded from, as it was loaded: after the options have changed it. */
   readonly spec: ObjectSpec;
   /** Maps by name, those that hold variables included. */
-  readonly maps: Readonly<Record<string, ObjectMap>>;
+  readonly maps: Readonly<T["maps"]>;
   /** Loaded programs by name. */
-  readonly programs: Readonly<Record<string, Program>>;
-  /** Variables by name. */
-  readonly variables: Readonly<Record<string, Variable>>;
+  readonly programs: Readonly<T["programs"]>;
+  /** Variables by name, and configuration of the kernel that the object asks for, `CONFIG_HZ`. */
+  readonly variables: VariablesOf<T>;
   /** What was odd, and what had to be done without, one sentence each. */
   readonly warnings: readonly string[];
   readonly #tables: ReadonlyMap<string, LoadedTable>;
   readonly #owned: Closable;
 
   /** @internal made by `loadObject` */
-  constructor(parts: ObjectParts) {
-    this.spec = parts.spec;
-    this.maps = parts.maps;
-    this.programs = parts.programs;
-    this.variables = parts.variables;
-    this.warnings = parts.warnings;
-    this.#tables = parts.tables;
-    this.#owned = parts.owned;
+  constructor(made: ObjectParts) {
+    this.spec = made.spec;
+    this.maps = made.maps as Readonly<T["maps"]>;
+    this.programs = made.programs as Readonly<T["programs"]>;
+    this.variables = made.variables as VariablesOf<T>;
+    this.warnings = made.warnings;
+    this.#tables = made.tables;
+    this.#owned = made.owned;
+    parts.set(this, made);
   }
 
   /**
@@ -72,7 +78,7 @@ export class BpfObject {
    *
    * @throws BpfError `ERR_OBJECT` when there is none
    */
-  map(name: string): ObjectMap {
+  map<N extends NamesOf<T, "maps">>(name: N): T["maps"][N] {
     return pick(this.maps, name, "map");
   }
 
@@ -81,7 +87,7 @@ export class BpfObject {
    *
    * @throws BpfError `ERR_OBJECT` when there is none, or it was not loaded
    */
-  program(name: string): Program {
+  program<N extends NamesOf<T, "programs">>(name: N): T["programs"][N] {
     return pick(this.programs, name, "loaded program");
   }
 
@@ -90,7 +96,7 @@ export class BpfObject {
    *
    * @throws BpfError `ERR_OBJECT` when there is none
    */
-  variable(name: string): Variable {
+  variable<N extends NamesOf<T, "variables">>(name: N): Variable<T["variables"][N]> {
     return pick(this.variables, name, "variable");
   }
 
@@ -103,12 +109,13 @@ export class BpfObject {
    * @throws NotSupportedError for sections that cannot be attached by name yet; errors of attaching
    */
   attach(options: AttachObjectOptions = {}): ObjectLinks {
+    const programs = this.programs as Readonly<Record<string, Program>>;
     const made = new Cleanup();
     const links: Record<string, Link> = Object.create(null);
     const others: Closable[] = [];
     try {
-      for (const name of options.programs ?? Object.keys(this.programs)) {
-        const link = attachBySection(this.program(name), this.spec.programs[name]!);
+      for (const name of options.programs ?? Object.keys(programs)) {
+        const link = attachBySection(pick(programs, name, "loaded program"), this.spec.programs[name]!);
         if (link !== undefined) links[name] = made.add(link);
       }
       for (const name of options.structOps ?? this.#tables.keys()) {
@@ -171,7 +178,7 @@ function attachTable({ map, value, link }: LoadedTable): Link | Closable {
   return new Link(label, { type: "struct_ops", fd: linkCreate(map.owner.backend, attr, label) });
 }
 
-function pick<T>(record: Readonly<Record<string, T>>, name: string, what: string): T {
+function pick<R extends object, N extends keyof R & string>(record: R, name: N, what: string): R[N] {
   const found = record[name];
   if (found !== undefined) return found;
   const near = closest(name, Object.keys(record));
