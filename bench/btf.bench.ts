@@ -50,15 +50,29 @@ export async function run(report: Report): Promise<void> {
     ...(cilium && { peer: cilium.name, peerValue: all.median.theirs / 1e6, ratio: all.ratio.ours }),
   });
 
-  const samples = Array.from({ length: short ? 3 : 5 }, ours);
   const size = statSync(FILE).size;
-  for (const [name, column] of [
+  const samples = Array.from({ length: short ? 3 : 5 }, ours);
+  const column = (rows: readonly (readonly number[])[], at: number): number =>
+    median(rows.map((row) => row[at]!)) / size;
+  for (const [name, at] of [
     ["open and find", 3],
     ["decode all", 4],
   ] as const) {
-    const growth = median(samples.map((row) => row[column]!));
-    const value = growth / size;
-    report({ name: `btf: resident growth, ${name}`, value, unit: "file sizes", aim: "< 2" });
+    report({ name: `btf: resident growth, ${name}`, value: column(samples, at), unit: "file sizes", aim: "< 2" });
+  }
+  for (const [name, at, peer, theirColumn] of [
+    ["open and find", 5, libbpf, 2],
+    ["open and find", 5, cilium, 3],
+    ["decode all", 6, cilium, 4],
+  ] as const) {
+    const value = column(samples, at);
+    const theirs = peer && column([sample(peer.path, []), sample(peer.path, []), sample(peer.path, [])], theirColumn);
+    report({
+      name: `btf: peak memory above the start, ${name}`,
+      value,
+      unit: "file sizes",
+      ...(peer && theirs && { peer: peer.name, peerValue: theirs, ratio: value / theirs }),
+    });
   }
 
   const bytes = new Uint8Array(readFileSync(FILE));

@@ -1,5 +1,7 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { encode } from "../src/asm/index.ts";
 import {
   applyFixups,
@@ -13,7 +15,7 @@ import {
 import { readElf, readRelocations, readSymbols, relocationSections, requireBpf } from "../src/elf/index.ts";
 import { openObject } from "../test/btf/core/object.ts";
 import { missing, repository } from "../test/support/harness.ts";
-import { buildLibbpfPeer } from "./build-peer.ts";
+import { buildCiliumPeer, buildLibbpfPeer } from "./build-peer.ts";
 import { startPeer } from "./peer/peer.ts";
 import { compare, median, type Report, short, time } from "./report.ts";
 
@@ -92,5 +94,29 @@ export async function run(report: Report): Promise<void> {
     });
   } finally {
     peer?.close();
+  }
+  await one(report, path);
+}
+
+/** One relocation, the kernel's types opened for it, each time in a fresh process. */
+async function one(report: Report, types: string): Promise<void> {
+  const program = "task_start_time_offset";
+  const sample = (file: string, ...args: readonly string[]): number => {
+    const result = spawnSync(file, [...args, OBJECT, program, types], { encoding: "utf8" });
+    if (result.status !== 0) throw new Error(`${file} failed: ${result.stderr}`);
+    return Number(result.stdout.split(" ")[0]);
+  };
+  const child = fileURLToPath(new URL("peer/core-one.js", import.meta.url));
+  const libbpf = missing("bpf") === undefined ? buildLibbpfPeer("bench/peer/core-one.c") : undefined;
+  for (const peer of [libbpf, buildCiliumPeer("bench/peer/core-one.go")]) {
+    const theirs = peer === undefined ? () => 1 : (): number => sample(peer.path);
+    const ours = (): number => sample(process.execPath, child);
+    const result = await compare<"ours" | "theirs">({ ours, theirs }, "theirs", { rounds: 9, warmup: 1 });
+    report({
+      name: "core: open the kernel's types for one relocation, cold",
+      value: result.median.ours / 1e6,
+      unit: "ms",
+      ...(peer && { peer: peer.name, peerValue: result.median.theirs / 1e6, ratio: result.ratio.ours }),
+    });
   }
 }
