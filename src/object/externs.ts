@@ -1,8 +1,12 @@
 import { CallSource, Class, type Instruction, JumpOp, LD_IMM64, PseudoSource, withMeta } from "../asm/index.ts";
+import { type BtfType, typesCompatible } from "../btf/index.ts";
 import type { ExternSpec, KfuncExternSpec, KsymExternSpec, ObjectSpec } from "../elf/index.ts";
 import { BpfError, BtfError } from "../errors.ts";
 import { findKernelSymbols, type KernelSymbol } from "./kallsyms.ts";
 import type { KernelType, KernelTypes } from "./kernel-types.ts";
+
+/** What externs ask of the kernel's types. */
+export type ExternTypes = Pick<KernelTypes, "find" | "descriptor">;
 
 /** Immediate of the call that stands for a kernel function that is missing: this, and the number of the extern. */
 export const POISON_KFUNC = 2002000000;
@@ -32,7 +36,7 @@ export type ResolvedExterns = ReadonlyMap<string, ResolvedExtern>;
 export function resolveExterns(
   spec: ObjectSpec,
   used: Iterable<string>,
-  types: KernelTypes,
+  types: ExternTypes,
   symbols: (names: ReadonlySet<string>) => ReadonlyMap<string, KernelSymbol> = findKernelSymbols,
 ): ResolvedExterns {
   const resolved = new Map<string, ResolvedExtern>();
@@ -45,33 +49,65 @@ export function resolveExterns(
         hint: "Declare it with __ksym or __kconfig if it is the kernel's; link the object that has it if it is not",
       });
     }
-    if (extern.kind === "kfunc") resolved.set(name, resolveType(extern, "func", types));
-    else if (extern.type !== 0) resolved.set(name, resolveType(extern, "var", types));
+    if (extern.kind === "kfunc") resolved.set(name, resolveFunction(extern, spec, types));
+    else if (extern.type !== 0) resolved.set(name, resolveVariable(extern, spec, types));
     else addresses.push(extern);
   }
   if (addresses.length > 0) {
-    const found = symbols(new Set(addresses.map(({ kernelName }) => kernelName)));
-    for (const extern of addresses) resolved.set(extern.name, resolveAddress(extern, found.get(extern.kernelName)));
+    // The kernel has symbols with `___` in their own names; only where there is none, it begins a flavour.
+    const found = symbols(new Set(addresses.flatMap(({ name, kernelName }) => [name, kernelName])));
+    for (const extern of addresses) {
+      const symbol = found.get(extern.name) ?? found.get(extern.kernelName);
+      resolved.set(extern.name, resolveAddress(extern, symbol));
+    }
   }
   return resolved;
 }
 
-function resolveType(
-  extern: KsymExternSpec | KfuncExternSpec,
-  kind: "func" | "var",
-  types: KernelTypes,
-): ResolvedExtern {
-  const type = types.find(extern.kernelName, kind);
-  if (type !== undefined) return { kind: "type", type };
+function notInBtf(what: string, name: string): BtfError {
+  return new BtfError("ERR_BTF_NOT_FOUND", `No ${what} "${name}" in the BTF of the kernel and its modules`, {
+    hint: "Declare it __weak if it may be missing, and look with bpf_ksym_exists() before it is used",
+  });
+}
+
+/** A weak function whose prototype is another one is as good as missing: that is what flavours are chosen by. */
+function resolveFunction(extern: KfuncExternSpec, spec: ObjectSpec, types: ExternTypes): ResolvedExtern {
+  const type = types.find(extern.kernelName, "func");
+  if (type === undefined) {
+    if (extern.weak) return { kind: "missing" };
+    throw notInBtf("kernel function", extern.kernelName);
+  }
+  const there = type.btf.typeById(type.id);
+  const prototype = there.kind === "func" ? there.type : type.id;
+  if (spec.btf === undefined || typesCompatible(spec.btf, extern.type, type.btf, prototype)) {
+    return { kind: "type", type };
+  }
   if (extern.weak) return { kind: "missing" };
-  const what = kind === "func" ? "kernel function" : "kernel variable";
-  throw new BtfError(
-    "ERR_BTF_NOT_FOUND",
-    `No ${what} "${extern.kernelName}" in the BTF of the kernel and its modules`,
-    {
-      hint: "Declare it __weak if it may be missing, and look with bpf_ksym_exists() before it is used",
-    },
+  throw new BpfError(
+    "ERR_EXTERN",
+    `Kernel function "${extern.kernelName}" has another prototype than "${extern.name}" in the object`,
+    { hint: "Take the declaration from a vmlinux.h of this kernel, or declare both, one as a weak ___flavour" },
   );
+}
+
+/** Of variables the type has to be right, for weak ones too: whoever takes the address reads what is there. */
+function resolveVariable(extern: KsymExternSpec, spec: ObjectSpec, types: ExternTypes): ResolvedExtern {
+  const type = types.find(extern.name, "var") ?? types.find(extern.kernelName, "var");
+  if (type === undefined) {
+    if (extern.weak) return { kind: "missing" };
+    throw notInBtf("kernel variable", extern.kernelName);
+  }
+  const there = type.btf.typeById(type.id);
+  const theirs = type.btf.resolve(there.kind === "var" ? there.type : type.id);
+  const ours = spec.btf?.resolve(extern.type);
+  if (spec.btf !== undefined && ours !== undefined && !typesCompatible(spec.btf, ours.id, type.btf, theirs.id)) {
+    const name = (each: BtfType): string => `${each.kind}${"name" in each && each.name ? ` ${each.name}` : ""}`;
+    throw new BpfError(
+      "ERR_EXTERN",
+      `Kernel variable "${extern.kernelName}" is of type ${name(theirs)}, the object declares ${name(ours)}`,
+    );
+  }
+  return { kind: "type", type };
 }
 
 function resolveAddress(extern: KsymExternSpec, symbol: KernelSymbol | undefined): ResolvedExtern {
@@ -104,6 +140,17 @@ export function externsOf(instructions: readonly Instruction[]): Set<string> {
   return names;
 }
 
+/**
+ * Names of externs by the number that stands for them in poisoned calls, as libbpf counts them: values of the kernel's
+ * configuration first, then all others by name.
+ */
+export function externOrder(spec: ObjectSpec): string[] {
+  const externs = Object.values(spec.externs);
+  const before = externs.filter(({ kind }) => kind === "kconfig").map(({ name }) => name);
+  const others = externs.filter(({ kind }) => kind === "ksym" || kind === "kfunc").map(({ name }) => name);
+  return [...before, ...others.sort()];
+}
+
 /** Number of a module in the array of descriptors that a program is loaded with. */
 export interface ModuleIndices {
   /** Descriptors, the first one unused: 0 stands for the kernel itself. */
@@ -125,10 +172,10 @@ export function applyExterns(
   instructions: readonly Instruction[],
   spec: ObjectSpec,
   resolved: ResolvedExterns,
-  types: KernelTypes,
+  types: ExternTypes,
   modules: ModuleIndices,
 ): Instruction[] {
-  const numbers = new Map(Object.keys(spec.externs).map((name, index) => [name, index]));
+  const numbers = new Map(externOrder(spec).map((name, index) => [name, index]));
   return instructions.map((insn) => {
     const relocation = insn.meta?.relocation;
     if (relocation?.kind !== "ksym" && relocation?.kind !== "kfunc") return insn;
@@ -158,7 +205,7 @@ export function applyExterns(
   });
 }
 
-function moduleIndex(module: string, types: KernelTypes, modules: ModuleIndices): number {
+function moduleIndex(module: string, types: ExternTypes, modules: ModuleIndices): number {
   if (module === "vmlinux") return 0;
   let index = modules.indices.get(module);
   if (index === undefined) {

@@ -1,4 +1,4 @@
-import { type Btf, essentialName, type TypeId } from "../btf/index.ts";
+import type { Btf, TypeId } from "../btf/index.ts";
 import { decodeCString } from "../bytes/index.ts";
 import { BtfError, NotSupportedError } from "../errors.ts";
 import { btfInfo, getIdAttr, infoByFdAttr } from "../kernel-abi/index.ts";
@@ -89,12 +89,6 @@ export class KernelTypes {
       if (id !== undefined) return { id, btf: each.btf, module: each.name };
     }
     return undefined;
-  }
-
-  /** Names that resemble one, for messages: types of a kind whose names begin alike. */
-  similar(name: string, kind: "func" | "var"): string | undefined {
-    const wanted = essentialName(name);
-    return this.vmlinux.idsByEssentialName(wanted, kind).length > 0 ? wanted : undefined;
   }
 
   /**

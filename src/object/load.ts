@@ -404,7 +404,8 @@ class ObjectLoader {
     const attachedTo = member?.type ?? target;
     return {
       type: program.type,
-      name: probeFeature("prog_name", { backend: this.#backend }) === false ? undefined : this.#nameOf(name),
+      name,
+      kernelName: probeFeature("prog_name", { backend: this.#backend }) === false ? "" : this.#nameOf(name),
       instructions: linked,
       license: this.#spec.license,
       expectedAttachType: attachType,

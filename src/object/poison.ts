@@ -1,7 +1,7 @@
 import type { Instruction } from "../asm/index.ts";
 import { layout } from "../asm/index.ts";
 import type { ObjectSpec } from "../elf/index.ts";
-import { POISON_KFUNC, POISON_MAP } from "./externs.ts";
+import { externOrder, POISON_KFUNC, POISON_MAP } from "./externs.ts";
 
 const CORE_POISON = 195896080;
 
@@ -28,7 +28,7 @@ export function nameInLog(log: string, spec: ObjectSpec, instructions: readonly 
     if (map !== undefined) {
       return `${slot}: <invalid BPF map reference>\nBPF map '${map}' is referenced but wasn't created`;
     }
-    const extern = Object.keys(spec.externs)[number - POISON_KFUNC];
+    const extern = externOrder(spec)[number - POISON_KFUNC];
     if (extern !== undefined)
       return `${slot}: <invalid kfunc call>\nkfunc '${extern}' is referenced but wasn't resolved`;
     return whole;

@@ -53,6 +53,128 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
     fix: "Compare it with NULL right after the call: if (!value) return 0;",
   },
   {
+    name: "sleepable",
+    pattern:
+      /(might sleep|is sleepable|sleepable (helper|kfunc|function)).* in (a )?non-sleepable|helper call might sleep|programs can (only )?be sleepable|[Ss]leepable programs can only use|is not sleepable|global functions that may sleep/,
+    meaning:
+      "Something that may sleep is called where the kernel must not sleep, or the program is loaded as one that may sleep and its type, map or target does not allow that",
+    fix: "Use a section that ends in .s where there is one (fentry.s, lsm.s, iter.s, uprobe.s), or the helper that does not sleep, such as bpf_probe_read_user() for bpf_copy_from_user()",
+  },
+  {
+    name: "lock",
+    pattern:
+      /(spin_lock|spin_unlock).*(is missing|inside|held|lock|region)|function calls are not allowed while holding a lock/,
+    meaning: "A lock is held where it must not be: at the end of a path, over a call, or while another one is taken",
+    fix: "Release the lock on each path, and do nothing but reads, writes and arithmetic while it is held",
+  },
+  {
+    name: "region",
+    pattern:
+      /bpf_(rcu_read_lock|preempt_disable|local_irq_save)\S*\s?region|inside bpf_\w+-ed region|unmatched (rcu read unlock|attempt to enable preemption|\w+ restore)|bpf_rcu_read_lock is missing|within rcu_read_lock region|nested .*(rcu|preempt|irq)/,
+    meaning:
+      "A section that begins with bpf_rcu_read_lock(), bpf_preempt_disable() or bpf_local_irq_save() is not ended on every path, is ended without having begun, or something is called inside of it that is not allowed there",
+    fix: "End it on each path before the program or function returns, and do what may sleep or call other functions outside of it",
+  },
+  {
+    name: "iterator",
+    pattern: /expected (an|uninitialized) .*iter_\w+ as arg|unfinished iter|iter_\w+ .*(not destroyed|uninitialized)/,
+    meaning: "An open-coded iterator is used before it is begun, begun twice, or not ended",
+    fix: "Begin it once with bpf_iter_..._new(), and end it with bpf_iter_..._destroy() on each path; bpf_for() and bpf_for_each() do both",
+  },
+  {
+    name: "dynptr",
+    pattern:
+      /[Ee]xpected an initialized dynptr|[Dd]ynptr has to be an uninitialized dynptr|dynptr.*(overwrite|must be|cannot)/,
+    meaning: "A dynptr is used before a helper has set it up, is set up twice, or is written over",
+    fix: "Set it up with bpf_dynptr_from_...() or bpf_ringbuf_reserve_dynptr(), leave its 16 bytes alone, and submit or discard it on each path",
+  },
+  {
+    name: "trusted_pointer",
+    pattern:
+      /R\d+ must be (a rcu pointer|referenced|referenced or trusted|trusted)|Possibly NULL pointer passed to trusted|untrusted_ptr_ .*expected|R\d+ is ptr_\S+ .*untrusted|NULL pointer passed to (trusted )?arg/,
+    meaning:
+      "A kernel function wants a pointer that is known to be valid: one from the context, or acquired; not one that was read out of another struct, and not one that may be NULL",
+    fix: "Compare it with NULL first; acquire it (bpf_task_acquire() and its like), or read it between bpf_rcu_read_lock() and bpf_rcu_read_unlock() where its field is marked __rcu",
+  },
+  {
+    name: "kernel_memory",
+    pattern:
+      /only read is supported|access beyond (struct|the end of member|end of object)|cannot access ptr member|is not an? (array|struct)?\s?in struct|access beyond struct/,
+    meaning:
+      "The program writes to a struct of the kernel through a pointer that may only be read, or reads behind its end or in the middle of a pointer in it",
+    fix: "Write with the helpers and kernel functions that are meant for it; read fields as the kernel's BTF has them, with preserve_access_index",
+  },
+  {
+    name: "map_type",
+    pattern: /cannot pass map_type \d+ into func|map_type \d+ .*(not supported|cannot)|only support.* map/,
+    meaning: "The helper does not work on maps of this type",
+    fix: "Use the helper for the type of map: lookups for hashes and arrays, bpf_ringbuf_output() for ring buffers, bpf_perf_event_output() for perf event arrays",
+  },
+  {
+    name: "read_only",
+    pattern:
+      /write into map forbidden|read from map forbidden|cannot write into (packet|rdonly|\w+_mem)|R\d+ cannot write into|does(n't| not) allow writes to packet data|cannot write into/,
+    meaning:
+      "The memory may not be written by programs: constants, maps made for reading, packets of this program type",
+    fix: "Take const away from the variable so that it does not lie in .rodata, or copy the data onto the stack before changing it",
+  },
+  {
+    name: "pointer_offset",
+    pattern:
+      /math between \S+ pointer and .* is not allowed|makes \S+ pointer be out of bounds|pointer offset -?\d+ is not allowed|value -?\d+ makes|\S+ pointer offset/,
+    meaning:
+      "A number of which the verifier knows too little is added to or taken from a pointer, or one far too large",
+    fix: "Bound the number right before, on both sides where it has a sign: if (i >= N) return 0; or i &= N - 1",
+  },
+  {
+    name: "spilled_pointer",
+    pattern:
+      /attempt to corrupt spilled pointer|invalid size of register (spill|fill)|corrupted spill memory|partial copy of pointer/,
+    meaning: "A pointer that was saved on the stack is read or overwritten in parts",
+    fix: "Keep pointers in variables of their own, and copy structs that hold them whole, 8 bytes at a time",
+  },
+  {
+    name: "same_instruction",
+    pattern: /same insn cannot be used with different pointers/,
+    meaning:
+      "One instruction is reached with different kinds of pointers, for which the kernel would have to change it in different ways",
+    fix: 'Access each kind on a path of its own; a barrier keeps the compiler from joining them: asm volatile("")',
+  },
+  {
+    name: "recursion",
+    pattern: /recursive call from \S+ to \S+|recursion detected/,
+    meaning: "A function calls itself, directly or through others",
+    fix: "Use a loop, bpf_loop() or a tail call",
+  },
+  {
+    name: "global_function",
+    pattern:
+      /[Gg]lobal function \S+ (doesn't return scalar|has \d+ args)|[Ff]unction \S+ has (more than \d+|\d+ > \d+) args|Caller passes invalid args into func#\d+|arg#\d+ reference type\(|Arg#\d+ type \S+ in \S+ is not supported|is (not global|global and assumed valid)/,
+    meaning:
+      "A global function is checked by its prototype alone: it returns a number, takes at most five arguments, and of pointers it knows only what its types say",
+    fix: "Make the function static, so that it is checked at each call, or say what the pointer is: __arg_nonnull, __arg_ctx and the like of bpf_helpers.h",
+  },
+  {
+    name: "type_information",
+    pattern:
+      /missing btf func_info|same insn_off|expected func_info|[Ii]nvalid (line|func)_info|line_info\[\d+\]|number of funcs in func_info|nr of func_info/,
+    meaning: "The types and lines that came with the program do not fit its instructions",
+    fix: "Load the program without them, or make them anew after its instructions were changed",
+  },
+  {
+    name: "arena",
+    pattern: /addr_space_cast insn|arena (map|pointer)|program that has an associated arena|R\d+ pointer .*arena/,
+    meaning: "The program calculates with addresses of an arena, and refers to none, or to several",
+    fix: "Let the program refer to its arena map, for example by bpf_arena_alloc_pages(&arena, ...)",
+  },
+  {
+    name: "struct_ops",
+    pattern:
+      /[Aa]ttach to unsupported member|func_proto is not supported|struct_ops.*(not found|not supported)|invalid member/,
+    meaning: "The kernel does not let programs fill that member of the table, or none of this kind",
+    fix: "Leave the member out, or look in the kernel's bpf_..._check_member for what it takes",
+  },
+  {
     name: "packet_bounds",
     pattern: /invalid access to packet|R\d+ offset is outside of the packet/,
     meaning: "The program reads or writes more of the packet than it has shown to be there",
@@ -69,13 +191,19 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "negative_size",
     pattern:
-      /min value is negative, either use unsigned|R\d+ (invalid negative|invalid zero-sized|min value is negative)/,
+      /min value is negative, either use unsigned|invalid zero-sized? (read|access)|R\d+ invalid (negative|zero-sized)/,
     meaning: "A size or offset could be negative, or zero where that is not allowed",
     fix: "Make it unsigned and bound it on both sides, or cut it with a mask: len &= 0xff",
   },
   {
+    name: "constant_argument",
+    pattern: /R\d+ is not a known constant|R\d+ must be a known constant|arg#?\d+ .*known constant/,
+    meaning: "This argument has to be a constant that is known when the program is loaded",
+    fix: "Pass a literal or sizeof(), or choose between calls with constants by a switch; bpf_ringbuf_output() and dynptrs take sizes that vary",
+  },
+  {
     name: "not_a_pointer",
-    pattern: /R\d+ invalid mem access '(scalar|inv)'/,
+    pattern: /R\d+ invalid mem access '(scalar|inv)'|R\d+ invalid mem access/,
     meaning:
       "The register holds a number where a pointer is needed: one from memory the verifier does not follow, one that arithmetic has spoilt, or a packet pointer that a helper has made invalid",
     fix: "Read kernel memory with bpf_probe_read_kernel() or BPF_CORE_READ(), read the packet pointers from the context again after helpers that change the packet",
@@ -119,14 +247,15 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "context_access",
     pattern:
-      /invalid bpf_context access|dereference of modified ctx ptr|variable ctx access|dereference of modified context/,
+      /invalid bpf_context access|dereference of modified ctx ptr|variable ctx access|dereference of modified context|stores into R\d+ ctx is not allowed/,
     meaning:
       "The context of this program type has no such field, or it may not be read or written with that width; or an offset was added to the context pointer first",
     fix: "Look the context of the program type up, read the field into a local variable with a constant offset, and do not pass addresses inside of the context around",
   },
   {
     name: "reference_leak",
-    pattern: /Unreleased reference|reference has not been acquired before|release kfunc .* expects/,
+    pattern:
+      /Unreleased reference|would lead to reference leak|reference has not been acquired before|release (kfunc|helper|function) .* expects|must be referenced when passed to release/,
     meaning:
       "Something that was acquired (a socket, a ring buffer record, a task) is not given back on every path, or is given back twice",
     fix: "Release, submit or discard it on each path out of the program, also where something else fails",
@@ -152,7 +281,7 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   },
   {
     name: "jump_range",
-    pattern: /jump out of range from insn|jump into the middle of ldimm64/,
+    pattern: /jump out of range from insn|jump into the middle of ldimm64|jump to reserved code/,
     meaning: "A jump leads out of the function, or into the middle of an instruction of two slots",
     fix: "Jump to labels instead of counted distances",
   },
@@ -207,13 +336,6 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
     fix: "Store or return something else than pointers, or load with more capabilities",
   },
   {
-    name: "lock",
-    pattern:
-      /(bpf_spin_lock|spin_lock|bpf_res_spin_lock).*(is missing|inside|held|lock)|function calls are not allowed while holding a lock/,
-    meaning: "A lock is held where it must not be: at the end of a path, over a call, or while another one is taken",
-    fix: "Release the lock on each path, and do nothing but reads, writes and arithmetic while it is held",
-  },
-  {
     name: "no_btf_target",
     pattern:
       /attach_btf_id \d+ is (not a function|invalid)|FENTRY\/FEXIT program can only be attached|Attach to unsupported member/,
@@ -221,6 +343,9 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
     fix: "Choose a function that is listed in available_filter_functions and not inlined",
   },
 ];
+
+/** As much of a log as is looked at, in characters. */
+const TAIL = 64 * 1024;
 
 const STATISTICS = /^(processed \d+ insns|verification time |stack depth |insns processed |max_states_per_insn )/;
 
@@ -241,7 +366,8 @@ const STATISTICS = /^(processed \d+ insns|verification time |stack depth |insns 
  */
 export function explainVerifierLog(log: string, summary?: string): ExplainedMessage | undefined {
   // Lines of instructions and registers hold the words of the program, not those of the verifier.
-  const lines = log.split("\n").filter((line) => line.trim() !== "" && !STATISTICS.test(line));
+  const tail = log.length > TAIL ? log.slice(-TAIL) : log;
+  const lines = tail.split("\n").filter((line) => line.trim() !== "" && !STATISTICS.test(line));
   const said = lines.filter((line) => !/^\s*(\d+: |;|from \d+ to \d+|func#\d+)/.test(line));
   const candidates = [...(summary === undefined ? [] : [summary]), ...said.slice(-6).reverse()];
   for (const line of candidates) {

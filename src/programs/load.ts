@@ -18,8 +18,10 @@ export interface ProgramSpec {
   readonly type: ProgType;
   /** The program; labels and references are linked when it is loaded. */
   readonly instructions: readonly Instruction[];
-  /** Name: the kernel keeps at most 15 letters, digits, `_` and `.`. */
+  /** Name, for messages too: the kernel keeps at most 15 letters, digits, `_` and `.` of it. */
   readonly name?: string | undefined;
+  /** Name in the kernel, where it is another one than {@link name}: empty on kernels before 4.15, which know none. */
+  readonly kernelName?: string | undefined;
   /** Licence, at most 127 bytes; the GPL-only helpers want a compatible one such as `GPL`. Default none. */
   readonly license?: string | undefined;
   /** Attach type the program is made for, where its type has several. */
@@ -57,6 +59,8 @@ export interface LoadProgramOptions extends BackendOption {
 const FIRST_LOG_SIZE = 64 * 1024;
 // The kernel takes at most 2^30 - 1 bytes (UINT_MAX >> 2).
 const MAX_LOG_SIZE = 2 ** 30 - 1;
+// A log of a million instructions has 50 MB and takes the kernel 13 s to write. Its last lines tell what is wrong.
+const LONGEST_UNASKED_LOG = 16 * 1024 * 1024;
 const MAX_AGAIN = 30;
 const BPF_LOG_LEVEL_BRANCHES = 1;
 const BPF_OBJ_NAME_LEN = 16;
@@ -68,7 +72,8 @@ const LINE_INFO_SIZE = 16;
  * Loads a program: links and encodes its instructions, and gives them to the verifier.
  *
  * The first attempt asks for no log, because writing one makes verification slower. When it fails, a second one
- * fetches the whole log: sized by what the kernel says it needs (Linux 6.4), or by doubling.
+ * fetches the log: sized by what the kernel says it needs (Linux 6.4), or by doubling. Of a log of more than 16 MiB that
+ * was not asked for, only the end is fetched.
  *
  * @param spec blueprint
  * @param options log level, shim
@@ -87,13 +92,15 @@ export function loadProgram(spec: ProgramSpec, options: LoadProgramOptions = {})
   const linked = link(spec.instructions);
   const loader = new Loader(backend, spec, linked);
   const level = options.logLevel ?? 0;
-  const first = level === 0 ? loader.load(0, 0) : loader.loadWithLog(level);
+  const first = level === 0 ? loader.load(0, 0) : loader.loadWithLog(level, MAX_LOG_SIZE);
   if (first.result >= 0) return loader.finish(first.result, first.log);
   if (level !== 0) throw loader.error(first);
-  const again = loader.loadWithLog(BPF_LOG_LEVEL_BRANCHES);
+  const again = loader.loadWithLog(BPF_LOG_LEVEL_BRANCHES, LONGEST_UNASKED_LOG);
   // Loaded after all: the first failure was passing (memory pressure, say).
   if (again.result >= 0) return loader.finish(again.result, "");
-  throw loader.error(again.log === "" ? { ...first, log: "" } : again);
+  if (again.log === "") throw loader.error({ ...first, log: "" });
+  // A buffer that is too small hides the reason behind ENOSPC.
+  throw loader.error(errnoName(again.result) === "ENOSPC" ? { ...again, result: first.result } : again);
 }
 
 interface Attempt {
@@ -123,7 +130,7 @@ class Loader {
     if (spec.fdArray !== undefined && spec.fdArray.length > 0) {
       this.#fdArray = toKernel(new Uint8Array(Int32Array.from(spec.fdArray).buffer));
     }
-    this.#name = (spec.name ?? "").replace(/[^A-Za-z0-9_.]/g, "_").slice(0, BPF_OBJ_NAME_LEN - 1);
+    this.#name = (spec.kernelName ?? spec.name ?? "").replace(/[^A-Za-z0-9_.]/g, "_").slice(0, BPF_OBJ_NAME_LEN - 1);
   }
 
   /** One attempt with a log buffer of `size` bytes; EAGAIN (a signal arrived meanwhile) is tried again, not for ever. */
@@ -193,12 +200,14 @@ class Loader {
     };
   }
 
-  /** Attempts with a log until the whole log fits. */
-  loadWithLog(level: number): Attempt {
+  /** Attempts with a log until the whole log fits, or is longer than `most` bytes: then its end is there. */
+  loadWithLog(level: number, most: number): Attempt {
     let size = FIRST_LOG_SIZE;
     for (;;) {
       const attempt = this.load(level, size);
-      if (attempt.result >= 0 || errnoName(attempt.result) !== "ENOSPC" || size >= MAX_LOG_SIZE) return attempt;
+      if (attempt.result >= 0 || errnoName(attempt.result) !== "ENOSPC" || size >= most) return attempt;
+      // Kernels that say how much it is keep the end of the log, older ones its beginning.
+      if (attempt.needed > most) return attempt;
       size = Math.min(MAX_LOG_SIZE, attempt.needed > size ? attempt.needed : size * 2);
     }
   }

@@ -15,7 +15,7 @@ export interface VerifierErrorOptions extends BpfErrorOptions {
 export class VerifierError extends SyscallError {
   /** Name of the program. */
   readonly program: string;
-  /** The kernel's whole log, as text. Kernel addresses may be in it: mind where it goes. */
+  /** The kernel's log, as text: all of it, or its end. Kernel addresses may be in it: mind where it goes. */
   readonly log: string;
   /** Index of the instruction (in 8-byte slots) the verifier stopped at, where the log says. */
   readonly instruction: number | undefined;
@@ -23,7 +23,7 @@ export class VerifierError extends SyscallError {
   readonly source: SourceLine | undefined;
   /** What the message means, and what to do about it, in plain language; `undefined` for messages that are not known. */
   readonly explanation: string | undefined;
-  /** Whether the log is cut: the kernel had more to say than fits the largest buffer it accepts. */
+  /** Whether the log is cut: the kernel had more to say than 16 MiB, or than fits the largest buffer it accepts. */
   readonly truncated: boolean;
 
   /**
@@ -71,26 +71,52 @@ export interface LogSummary {
  * @param log the kernel's log
  */
 export function summarizeLog(log: string): LogSummary {
-  const lines = log.split("\n").filter((line) => line.trim() !== "");
+  // The end says what is wrong; logs of a million lines are not taken apart.
+  const tail = log.length > TAIL ? log.slice(log.indexOf("\n", log.length - TAIL) + 1) : log;
+  const lines = tail.split("\n").filter((line) => line.trim() !== "");
   let end = lines.length;
-  const statistics = /^(processed \d+ insns|verification time |stack depth |insns processed |max_states_per_insn )/;
-  while (end > 0 && statistics.test(lines[end - 1]!)) end--;
+  while (end > 0 && BEHIND.test(lines[end - 1]!)) end--;
   if (end === 0) return { message: "the verifier gave no reason", instruction: undefined };
   const last = lines[end - 1]!;
-  const dependent = /^(\t|\s{2,}|R\d+ (offset|min value|max value|unbounded))/.test(last);
-  const first = dependent && end > 1 && !/^\d+: \(/.test(lines[end - 2]!) ? end - 2 : end - 1;
+  const first = DEPENDENT.test(last) && end > 1 && !INSTRUCTION.test(lines[end - 2]!) ? end - 2 : end - 1;
   const text = lines
     .slice(first, end)
     .map((line) => line.trim())
     .join(": ");
-  const left = lines.length - (end - first);
-  let instruction: number | undefined;
-  for (let i = end - 1; i >= 0 && instruction === undefined; i--) {
-    const match = /^(\d+): (?:\([0-9a-f]{2}\)|<invalid )/.exec(lines[i]!);
-    if (match !== null) instruction = Number(match[1]);
-  }
+  const left = countLines(log, log.length - tail.length) + lines.length - (end - first);
   return {
     message: left > 0 ? `${text} (${left} more line${left === 1 ? "" : "s"} in the log)` : text,
-    instruction,
+    instruction: instructionAt(lines, end, text),
   };
+}
+
+const TAIL = 64 * 1024;
+
+/** Statistics, and the states behind the message about a loop. */
+const BEHIND =
+  /^(processed \d+ insns|verification time |stack depth |insns processed |max_states_per_insn |(cur|old) state: )/;
+
+/** Lines that make no sense without the one before. */
+const DEPENDENT = /^(\t|\s{2,}|R\d+ (offset|min value|max value|unbounded)|\S+ instruction .* would lead to )/;
+
+const INSTRUCTION = /^(\d+): (?:\([0-9a-f]{2}\)|<invalid )/;
+
+/** What the verifier says of an instruction that it has not come to: it looks at jumps and opcodes before it begins. */
+const NAMED =
+  /^(?:jump out of range from insn|unreachable insn|back-edge from insn|infinite loop detected at insn) (\d+)/;
+
+function instructionAt(lines: readonly string[], end: number, message: string): number | undefined {
+  const named = NAMED.exec(message);
+  if (named !== null) return Number(named[1]);
+  for (let i = end - 1; i >= 0; i--) {
+    const match = INSTRUCTION.exec(lines[i]!);
+    if (match !== null) return Number(match[1]);
+  }
+  return undefined;
+}
+
+function countLines(text: string, length: number): number {
+  let count = 0;
+  for (let at = text.indexOf("\n"); at >= 0 && at < length; at = text.indexOf("\n", at + 1)) count++;
+  return count;
 }
