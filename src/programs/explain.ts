@@ -55,7 +55,7 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "sleepable",
     pattern:
-      /(might sleep|is sleepable|sleepable (helper|kfunc|function)).* in (a )?non-sleepable|helper call might sleep|programs can (only )?be sleepable|[Ss]leepable programs can only use|is not sleepable|global functions that may sleep/,
+      /might sleep in a non-sleepable|(kernel func|sleepable (helper|kfunc|global function)) \S+.* (in|within|is sleepable)|must be sleepable to call|is sleepable but the program is not|programs? (can|must|cannot) (only )?be sleepable|[Ss]leepable programs can only use|Extension program may sleep|\S+ is not sleepable|bpf_lsm, bpf_iter and sleepable progs/,
     meaning:
       "Something that may sleep is called where the kernel must not sleep, or the program is loaded as one that may sleep and its type, map or target does not allow that",
     fix: "Use a section that ends in .s where there is one (fentry.s, lsm.s, iter.s, uprobe.s), or the helper that does not sleep, such as bpf_probe_read_user() for bpf_copy_from_user()",
@@ -70,28 +70,29 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "region",
     pattern:
-      /bpf_(rcu_read_lock|preempt_disable|local_irq_save)\S*\s?region|inside bpf_\w+-ed region|unmatched (rcu read unlock|attempt to enable preemption|\w+ restore)|bpf_rcu_read_lock is missing|within rcu_read_lock region|nested .*(rcu|preempt|irq)/,
+      /inside bpf_(rcu_read_lock|preempt_disable|local_irq_save)-ed region|unmatched (rcu read unlock|attempt to enable preemption)|with preemption disabled|restore irq state|(nested|unclosed).*(rcu|preempt|irq)|bpf_rcu_read_lock is missing/,
     meaning:
       "A section that begins with bpf_rcu_read_lock(), bpf_preempt_disable() or bpf_local_irq_save() is not ended on every path, is ended without having begun, or something is called inside of it that is not allowed there",
     fix: "End it on each path before the program or function returns, and do what may sleep or call other functions outside of it",
   },
   {
     name: "iterator",
-    pattern: /expected (an|uninitialized) .*iter_\w+ as arg|unfinished iter|iter_\w+ .*(not destroyed|uninitialized)/,
+    pattern:
+      /expected (an initialized|uninitialized) iter_|expected valid iter pointer|expected pointer to an iterator on stack|iter_\S+ .*not destroyed/,
     meaning: "An open-coded iterator is used before it is begun, begun twice, or not ended",
     fix: "Begin it once with bpf_iter_..._new(), and end it with bpf_iter_..._destroy() on each path; bpf_for() and bpf_for_each() do both",
   },
   {
     name: "dynptr",
     pattern:
-      /[Ee]xpected an initialized dynptr|[Dd]ynptr has to be an uninitialized dynptr|dynptr.*(overwrite|must be|cannot)/,
+      /[Ee]xpected an initialized dynptr|[Dd]ynptr has to be an uninitialized dynptr|Expected a dynptr of type|const struct bpf_dynptr|potential write to dynptr|cannot (overwrite|pass|release).* dynptr|dynptr is initialized with/,
     meaning: "A dynptr is used before a helper has set it up, is set up twice, or is written over",
     fix: "Set it up with bpf_dynptr_from_...() or bpf_ringbuf_reserve_dynptr(), leave its 16 bytes alone, and submit or discard it on each path",
   },
   {
     name: "trusted_pointer",
     pattern:
-      /R\d+ must be (a rcu pointer|referenced|referenced or trusted|trusted)|Possibly NULL pointer passed to trusted|untrusted_ptr_ .*expected|R\d+ is ptr_\S+ .*untrusted|NULL pointer passed to (trusted )?arg/,
+      /R\d+ must be (a rcu pointer|referenced|trusted)|must be referenced or trusted|Possibly NULL pointer passed to trusted|requires a trusted or resource-owning pointer|arg#?\d+ is expected to be non-NULL|expected=.*(trusted_ptr|ptr_)\S*, .*untrusted/,
     meaning:
       "A kernel function wants a pointer that is known to be valid: one from the context, or acquired; not one that was read out of another struct, and not one that may be NULL",
     fix: "Compare it with NULL first; acquire it (bpf_task_acquire() and its like), or read it between bpf_rcu_read_lock() and bpf_rcu_read_unlock() where its field is marked __rcu",
@@ -99,21 +100,21 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "kernel_memory",
     pattern:
-      /only read is supported|access beyond (struct|the end of member|end of object)|cannot access ptr member|is not an? (array|struct)?\s?in struct|access beyond struct/,
+      /only read is supported|access beyond (struct|the end|object)|cannot access ptr member|type '[^']*' is not a struct/,
     meaning:
       "The program writes to a struct of the kernel through a pointer that may only be read, or reads behind its end or in the middle of a pointer in it",
     fix: "Write with the helpers and kernel functions that are meant for it; read fields as the kernel's BTF has them, with preserve_access_index",
   },
   {
     name: "map_type",
-    pattern: /cannot pass map_type \d+ into func|map_type \d+ .*(not supported|cannot)|only support.* map/,
+    pattern: /cannot pass map_type \d+ into func|map_type \d+ .*not supported|expected prog array map for tail call/,
     meaning: "The helper does not work on maps of this type",
     fix: "Use the helper for the type of map: lookups for hashes and arrays, bpf_ringbuf_output() for ring buffers, bpf_perf_event_output() for perf event arrays",
   },
   {
     name: "read_only",
     pattern:
-      /write into map forbidden|read from map forbidden|cannot write into (packet|rdonly|\w+_mem)|R\d+ cannot write into|does(n't| not) allow writes to packet data|cannot write into/,
+      /write into map forbidden|read from map forbidden|cannot write into (packet|rdonly|\S+_mem)|R\d+ cannot write into|cannot write into packet/,
     meaning:
       "The memory may not be written by programs: constants, maps made for reading, packets of this program type",
     fix: "Take const away from the variable so that it does not lie in .rodata, or copy the data onto the stack before changing it",
@@ -121,7 +122,7 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "pointer_offset",
     pattern:
-      /math between \S+ pointer and .* is not allowed|makes \S+ pointer be out of bounds|pointer offset -?\d+ is not allowed|value -?\d+ makes|\S+ pointer offset/,
+      /math between \S+ pointer and .* is not allowed|makes \S+ pointer be out of bounds|pointer offset -?\d+ is not allowed/,
     meaning:
       "A number of which the verifier knows too little is added to or taken from a pointer, or one far too large",
     fix: "Bound the number right before, on both sides where it has a sign: if (i >= N) return 0; or i &= N - 1",
@@ -142,14 +143,14 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   },
   {
     name: "recursion",
-    pattern: /recursive call from \S+ to \S+|recursion detected/,
+    pattern: /recursive subprogram call|call graph recursive|recursive call from/,
     meaning: "A function calls itself, directly or through others",
     fix: "Use a loop, bpf_loop() or a tail call",
   },
   {
     name: "global_function",
     pattern:
-      /[Gg]lobal function \S+ (doesn't return scalar|has \d+ args)|[Ff]unction \S+ has (more than \d+|\d+ > \d+) args|Caller passes invalid args into func#\d+|arg#\d+ reference type\(|Arg#\d+ type \S+ in \S+ is not supported|is (not global|global and assumed valid)/,
+      /[Gg]lobal function \S+ (doesn't return scalar|return value not void|has \d+|with \d+)|Global functions need valid BTF|Caller passes invalid args into func#\d+|args, stack args not supported|[Aa]rg#\d+ reference type\(|Arg#\d+ type \S+ in \S+ is not supported/,
     meaning:
       "A global function is checked by its prototype alone: it returns a number, takes at most five arguments, and of pointers it knows only what its types say",
     fix: "Make the function static, so that it is checked at each call, or say what the pointer is: __arg_nonnull, __arg_ctx and the like of bpf_helpers.h",
@@ -157,22 +158,29 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "type_information",
     pattern:
-      /missing btf func_info|same insn_off|expected func_info|[Ii]nvalid (line|func)_info|line_info\[\d+\]|number of funcs in func_info|nr of func_info/,
+      /missing btf func_info|expected (func|line)_info|line_info\[\d+\]|Invalid insn code at line_info|missing bpf_line_info|in func_info|func_info BTF section doesn't match/,
     meaning: "The types and lines that came with the program do not fit its instructions",
     fix: "Load the program without them, or make them anew after its instructions were changed",
   },
   {
     name: "arena",
-    pattern: /addr_space_cast insn|arena (map|pointer)|program that has an associated arena|R\d+ pointer .*arena/,
+    pattern: /associated arena|is not a pointer to arena|Only one arena per program|with and without arena pointer/,
     meaning: "The program calculates with addresses of an arena, and refers to none, or to several",
     fix: "Let the program refer to its arena map, for example by bpf_arena_alloc_pages(&arena, ...)",
   },
   {
     name: "struct_ops",
     pattern:
-      /[Aa]ttach to unsupported member|func_proto is not supported|struct_ops.*(not found|not supported)|invalid member/,
+      /[Aa]ttach to unsupported member|attach to unsupported struct|is not a member of struct|invalid member idx/,
     meaning: "The kernel does not let programs fill that member of the table, or none of this kind",
     fix: "Leave the member out, or look in the kernel's bpf_..._check_member for what it takes",
+  },
+  {
+    name: "tail_call",
+    pattern: /tail_calls? (is|are) not allowed|tail_call abusing map_ptr/,
+    meaning:
+      "This program, or this function in it, may not make tail calls: kernels without a JIT, and functions without types, do not support them beside calls",
+    fix: "Inline the functions (__always_inline), compile with BTF (-g), or switch the JIT on: net.core.bpf_jit_enable",
   },
   {
     name: "packet_bounds",
@@ -287,7 +295,7 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   },
   {
     name: "argument_type",
-    pattern: /R\d+ type=\S+ expected=|arg#?\d+ .*(expected|must be)|R\d+ must (be|have)/,
+    pattern: /R\d+ type=\S+ expected=|arg#?\d+ .*(expected|must be)|R\d+ must (be|have)|R\d+ is of type \S+ but/,
     meaning:
       "A helper or function wants another kind of value in this argument: a pointer to the stack, to a map, to the context, or a known constant",
     fix: "Pass what it expects: copy data onto the stack first, or pass the map itself and not its value",

@@ -12,7 +12,7 @@ const EXPORTS = `
 CORE_POISON StringTable applyFixup applyFixups codec computeFixups coreRelocation coreRelocationsOf createBtfBuilder
 dedupBtf distillBtf downgradeBtf encodeBtf encodeBtfExt encodeFuncInfo encodeLineInfo essentialName format formatRelocation
 layoutBtf mapReferences openBtf readBtfExt referencesOf relocateBtf stringsOfExt subsetBtf toC
-toTypeScript validateBtf
+toTypeScript typesCompatible validateBtf
 `
   .trim()
   .split(/\s+/)
