@@ -44,7 +44,8 @@ export type BpfErrorCode =
   | "ERR_EXTERN"
   | "ERR_OBJECT"
   | "ERR_PIN"
-  | "ERR_MAP_INCOMPATIBLE";
+  | "ERR_MAP_INCOMPATIBLE"
+  | "ERR_ATTACH_TARGET";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

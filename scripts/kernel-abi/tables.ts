@@ -117,7 +117,7 @@ export const STRUCT_FILES: Readonly<Record<string, readonly StructSource[]>> = {
     struct("pidnsInfo", "bpf_pidns_info", "Result of the helper `get_ns_current_pid_tgid`."),
     struct("devmapValue", "bpf_devmap_val", "Value of a `devmap`."),
     struct("cpumapValue", "bpf_cpumap_val", "Value of a `cpumap`."),
-    struct("perfEventAttr", "perf_event_attr", "Argument of `perf_event_open`."),
+    struct("perfEventAttr", "perf_event_attr", "Argument of `perf_event_open`.", /^(kprobe_func|uprobe_path)$/),
     struct("perfEventMmapPage", "perf_event_mmap_page", "First page of a perf ring buffer."),
     struct("perfEventHeader", "perf_event_header", "Start of a record in a perf ring buffer."),
     struct("nlMsgHdr", "nlmsghdr", "Start of a netlink message."),

@@ -1,14 +1,12 @@
-import { AttachType, linkCreateAttr } from "../kernel-abi/index.ts";
+import { NotSupportedError } from "../errors.ts";
 import type { Program } from "../programs/index.ts";
-import { bpfError, rawBpf } from "../syscall/bpf.ts";
 import { rawTracepointOpen } from "../syscall/commands.ts";
-import { errnoName } from "../syscall/errno.ts";
-import { Fd } from "../syscall/fd.ts";
-import { onlineCpus } from "../syscall/host.ts";
-import { perfEventOpen, perfIoctl } from "../syscall/perf.ts";
+import { kernelOlderThan, onlineCpus } from "../syscall/host.ts";
+import { perfEventOpen } from "../syscall/perf.ts";
 import { openTracefs, readTracepointFormat, type Tracefs } from "../syscall/tracefs.ts";
 import { requireType } from "./create.ts";
 import { Link } from "./link.ts";
+import { attachToPerfEvent } from "./perf-link.ts";
 
 const PERF_TYPE_TRACEPOINT = 2;
 
@@ -48,59 +46,31 @@ export function attachTracepoint(program: Program, group: string, name: string, 
     cpu: onlineCpus()[0] ?? 0,
     label: target,
   });
-  try {
-    return attachPerfEvent(program, event, target, options.cookie);
-  } catch (error) {
-    event.close();
-    throw error;
-  }
+  return attachToPerfEvent(program, { event, target, cookie: options.cookie });
 }
 
-function attachPerfEvent(program: Program, event: Fd, target: string, cookie: bigint | undefined): Link {
-  const action = `Cannot attach ${program.owner.label} to ${target}`;
-  const { result } = rawBpf(
-    program.owner.backend,
-    "BPF_LINK_CREATE",
-    linkCreateAttr,
-    {
-      prog_fd: program.fd,
-      target_fd: event.number,
-      attach_type: AttachType.perf_event,
-      "perf_event.bpf_cookie": cookie ?? 0n,
-    },
-    { attach_type: "perf_event" },
-  );
-  if (result >= 0) return finish(new Fd(program.owner.backend, result, target), event, target);
-  // EINVAL: before 5.15 there is no link of this kind.
-  if (errnoName(result) !== "EINVAL") throw bpfError("BPF_LINK_CREATE", result, { action });
-  if (cookie !== undefined) {
-    throw bpfError("BPF_LINK_CREATE", result, { action, hint: "cookies need Linux 5.15 or newer" });
-  }
-  perfIoctl(event, "SET_BPF", program.fd);
-  return finish(undefined, event, target);
-}
-
-function finish(link: Fd | undefined, event: Fd, target: string): Link {
-  try {
-    perfIoctl(event, "ENABLE");
-  } catch (error) {
-    link?.close();
-    throw error;
-  }
-  return link === undefined
-    ? new Link(target, { type: undefined, fd: event })
-    : new Link(target, { type: "perf_event", fd: link, others: [event] });
+/** How to attach to a raw tracepoint. */
+export interface RawTracepointOptions {
+  /** Value the program reads with `get_attach_cookie` (Linux 6.10). */
+  readonly cookie?: bigint | undefined;
 }
 
 /**
- * Attaches a program of type `raw_tracepoint`, `raw_tracepoint_writable`, or a `tracing` program made for a tracepoint.
+ * Attaches a program of type `raw_tracepoint` or `raw_tracepoint_writable`. Programs of type `tracing` made for a
+ * tracepoint (`tp_btf`) take `attachTracing`: their target is fixed when they are loaded.
  *
  * @param program open program
  * @param name tracepoint without its group, for example `sched_process_exec`
+ * @param options cookie
  * @returns the attachment: close it to detach
  * @throws SyscallError `ENOENT` for an unknown tracepoint; BpfError `ERR_TYPE_MISMATCH`
  */
-export function attachRawTracepoint(program: Program, name: string): Link {
-  requireType(program, `raw tracepoint ${name}`, "raw_tracepoint", "raw_tracepoint_writable", "tracing");
-  return new Link(`raw tracepoint ${name}`, { type: "raw_tracepoint", fd: rawTracepointOpen(program.owner, name) });
+export function attachRawTracepoint(program: Program, name: string, options: RawTracepointOptions = {}): Link {
+  requireType(program, `raw tracepoint ${name}`, "raw_tracepoint", "raw_tracepoint_writable");
+  const { cookie = 0n } = options;
+  if (cookie !== 0n && kernelOlderThan(6, 10)) {
+    throw new NotSupportedError("A cookie for a raw tracepoint", { minimumKernel: "6.10" });
+  }
+  const fd = rawTracepointOpen(program.owner, name, cookie);
+  return new Link(`raw tracepoint ${name}`, { type: "raw_tracepoint", fd });
 }

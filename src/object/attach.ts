@@ -1,9 +1,14 @@
 import type { ObjectProgramSpec } from "../elf/index.ts";
 import { BpfError, NotSupportedError } from "../errors.ts";
-import { AttachType } from "../kernel-abi/index.ts";
-import { attachRawTracepoint, attachTracepoint, Link } from "../links/index.ts";
+import {
+  attachFreplace,
+  attachIterator,
+  attachRawTracepoint,
+  attachTracepoint,
+  attachTracing,
+  type Link,
+} from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
-import { linkCreate, rawTracepointOpen } from "../syscall/commands.ts";
 
 /** How a program gets attached by what its section says. */
 type Attach = (program: Program, spec: ObjectProgramSpec) => Link;
@@ -32,14 +37,9 @@ const tracepoint: Attach = (program, spec) => {
 const rawTracepoint: Attach = (program, spec) => attachRawTracepoint(program, targetOf(spec));
 
 /** Programs whose target was fixed when they were loaded. */
-const fixedTarget: Attach = (program, spec) =>
-  new Link(`${spec.sectionName}`, { type: "tracing", fd: rawTracepointOpen(program.owner, undefined) });
-
-const iterator: Attach = (program, spec) => {
-  const attr = { prog_fd: program.fd, attach_type: AttachType.trace_iter };
-  const label = `${program.owner.label} as an iterator`;
-  return new Link(spec.sectionName, { type: "iter", fd: linkCreate(program.owner.backend, attr, label) });
-};
+const fixedTarget: Attach = (program) => attachTracing(program);
+const freplace: Attach = (program) => attachFreplace(program);
+const iterator: Attach = (program) => attachIterator(program);
 
 const netfilterLike = /^(netfilter|uprobe|uretprobe|kprobe|kretprobe|ksyscall|kretsyscall|usdt)(\.|$)/;
 
@@ -60,8 +60,9 @@ function attachFunction(spec: ObjectProgramSpec): Attach | undefined {
     case "fmod_ret":
     case "fsession":
     case "lsm":
-    case "freplace":
       return fixedTarget;
+    case "freplace":
+      return freplace;
     case "iter":
       return iterator;
     default:

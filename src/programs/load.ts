@@ -214,7 +214,8 @@ class Loader {
 
   finish(descriptor: number, log: string): Program {
     const label = this.#spec.name === undefined ? `${this.#spec.type} program` : `program "${this.#spec.name}"`;
-    return new Program(new Fd(this.#backend, descriptor, label), this.#spec.type, this.#name, log);
+    const owner = new Fd(this.#backend, descriptor, label);
+    return new Program(owner, this.#spec.type, this.#name, log, this.#spec.expectedAttachType);
   }
 
   error(attempt: Attempt): BpfError {

@@ -1,4 +1,4 @@
-import { type ProgType, progTestRunAttr } from "../kernel-abi/index.ts";
+import { type AttachType, type ProgType, progTestRunAttr } from "../kernel-abi/index.ts";
 import { bpfError, rawBpf } from "../syscall/bpf.ts";
 import { kernelBuffer, toKernel } from "../syscall/call.ts";
 import { errnoName } from "../syscall/errno.ts";
@@ -42,11 +42,14 @@ export class Program {
   readonly name: string;
   /** The verifier's log, when one was asked for; else empty. */
   readonly log: string;
+  /** Attach type that the program was loaded for; `undefined` where none was given, or that is not known. */
+  readonly expectedAttachType: AttachType | undefined;
   readonly #owner: Fd;
 
   /** @internal use `loadProgram` */
-  constructor(owner: Fd, type: ProgType, name: string, log: string) {
+  constructor(owner: Fd, type: ProgType, name: string, log: string, expectedAttachType?: AttachType) {
     this.#owner = owner;
+    this.expectedAttachType = expectedAttachType;
     this.type = type;
     this.name = name;
     this.log = log;

@@ -165,6 +165,21 @@ export class FakeKernel {
   }
 
   /**
+   * Text that ends with a zero, in memory that was handed to the fake kernel.
+   *
+   * @param address where it begins; 0 gives an empty text
+   */
+  textAt(address: number): string {
+    let text = "";
+    for (let at = address; address !== 0; at++) {
+      const byte = this.#at(at, 1)[0]!;
+      if (byte === 0) break;
+      text += String.fromCharCode(byte);
+    }
+    return text;
+  }
+
+  /**
    * Puts a record into a ring buffer, as a program would with `ringbuf_output`.
    *
    * @param fd descriptor of the ring buffer map
@@ -408,16 +423,7 @@ export class FakeKernel {
       get,
       memory,
       put: (layout, field, value) => view.setUint32(layout.fields[field]!.offset, value, true),
-      text: (layout, field) => {
-        const pointer = get(layout, field);
-        let text = "";
-        for (let at = pointer; pointer !== 0; at++) {
-          const byte = this.#at(at, 1)[0]!;
-          if (byte === 0) break;
-          text += String.fromCharCode(byte);
-        }
-        return text;
-      },
+      text: (layout, field) => this.textAt(get(layout, field)),
     };
   }
 
