@@ -10,6 +10,7 @@
 #   libbpf    libbpf 1.7 (at least 1.5), static and shared, with headers; `libbpf-cc` compiles against it
 #   go        Go with github.com/cilium/ebpf and what it imports; builds offline
 #   pahole    pahole
+#   binutils  bpf-as, bpf-objdump and the rest of GNU binutils for BPF (at least 2.42)
 #   objects   packages whose programs have BPF objects inside: nothing to start, but to be read by tests
 #
 # BIN in the cache directory holds a start script for each program. It runs the program through the dynamic loader and
@@ -41,11 +42,11 @@ note() { echo "debian-tools: $*" >&2; }
 groups=() refresh=
 for word in "$@"; do
   case $word in
-    llvm | bpftool | libbpf | go | pahole | objects) groups+=("$word") ;;
+    llvm | bpftool | libbpf | go | pahole | binutils | objects) groups+=("$word") ;;
     --refresh) refresh=1 ;;
     --path) echo "$cache"; exit 0 ;;
     -h | --help) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//;p}' "$0"; exit 0 ;;
-    *) die "unknown group $word (llvm bpftool libbpf go pahole objects)" ;;
+    *) die "unknown group $word (llvm bpftool libbpf go pahole binutils objects)" ;;
   esac
 done
 [ ${#groups[@]} -gt 0 ] || groups=(llvm bpftool libbpf)
@@ -64,6 +65,7 @@ candidates() {
     libbpf) printf '%s libbpf-dev libelf-dev zlib1g-dev libzstd-dev libc6-dev linux-libc-dev\n' sid trixie ;;
     go) printf '%s golang-go golang-github-cilium-ebpf-dev\n' sid trixie ;;
     pahole) printf '%s pahole\n' sid trixie ;;
+    binutils) printf '%s binutils-bpf\n' sid trixie ;;
     objects) printf '%s libbpf-tools xdp-tools xdp-tests libxdp1 libxdp-dev bpftune libbpftune0 systemd linux-perf rtla bpfilter libbpfilter0 ir-keytable udev-hid-bpf opensnitch-ebpf-modules\n' sid ;;
   esac
 }
@@ -185,6 +187,10 @@ make_starts() { # GROUP
     bpftool | pahole)
       program=$(find "$tree/usr/sbin" "$tree/usr/bin" -name "$1" | head -1)
       start_script "$1" "exec $(through_loader "$program" "$1") \"\$@\"" ;;
+    binutils)
+      for program in "$tree"/usr/bin/bpf-*; do
+        start_script "${program##*/}" "exec $(through_loader "$program" "${program##*/}") \"\$@\""
+      done ;;
     libbpf)
       # A program linked with this starts by itself: it names the loader and the libraries of the tree.
       start_script libbpf-cc \
@@ -216,6 +222,7 @@ for group in "${groups[@]}"; do
     go) "$cache/bin/go" version | cut -d' ' -f3 | sed 's/^go/go /'
       sed -n 's/^golang-github-cilium-ebpf-dev \([0-9]*:\)*\([0-9.]*\).*/cilium-ebpf \2/p' "$cache/trees/go/packages" ;;
     objects) echo "objects $(grep -vc "^suite " "$cache/trees/objects/packages") packages" ;;
+    binutils) "$cache/bin/bpf-as" --version | sed -nE '1s/.* ([0-9.]+)$/binutils \1/p' ;;
     pahole) echo "pahole $("$cache/bin/pahole" --version | tr -d v)" ;;
   esac
 done

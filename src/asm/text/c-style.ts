@@ -84,7 +84,7 @@ export const C_WORDS: readonly string[] = STATEMENT_WORDS.words;
  */
 export function cStatement(s: Assembly, c: number): boolean | undefined {
   if (c === LOWER_R || c === LOWER_W) {
-    const dst = register(s);
+    const dst = register(s, true);
     if (dst === NO_REGISTER) return undefined;
     return dst !== BAD_REGISTER && registerStatement(s, dst);
   }
@@ -213,7 +213,7 @@ function store(s: Assembly): boolean {
 
 /** `if r1 == 5 goto +3` */
 function conditionalJump(s: Assembly): boolean {
-  const dst = expectRegister(s, "a register");
+  const dst = expectRegister(s, "a register", true);
   if (dst < 0) return false;
   const op = condition(s);
   if (op < 0) return unexpected(s, "a comparison: ==, !=, >, >=, <, <=, s>, s>=, s<, s<= or &");

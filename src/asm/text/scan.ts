@@ -4,16 +4,19 @@ import { type Assembly, fail } from "./assembly.ts";
 import {
   APOSTROPHE,
   BACKSLASH,
+  GREATER,
   HASH,
   hexDigit,
   isBlank,
   isDigit,
   isWordPart,
+  LESS,
   LINE_FEED,
   LOWER_B,
   LOWER_F,
   LOWER_P,
   LOWER_R,
+  LOWER_S,
   LOWER_W,
   LOWER_X,
   NINE,
@@ -260,10 +263,11 @@ export function readCharacter(s: Assembly): number {
 /**
  * Reads a register.
  *
+ * @param glued whether a signed operator may follow without a space, as bpf-objdump of GNU prints `r1s>5` and `r1s/=5`
  * @returns 0..10 for `r0`..`r10`, `HALF` more for `w0`..`w10`, `NO_REGISTER` when something else stands here (nothing
  * is consumed), `BAD_REGISTER` after noting that there is no such register
  */
-export function register(s: Assembly): number {
+export function register(s: Assembly, glued = false): number {
   const { text } = s;
   let at = s.at;
   let letter = text.charCodeAt(at);
@@ -283,9 +287,12 @@ export function register(s: Assembly): number {
     if (c === ZERO) number = 99;
   }
   if (isWordPart(d)) {
+    const digits = end;
     while (isDigit(text.charCodeAt(end))) end++;
-    if (isWordPart(text.charCodeAt(end))) return percent ? framePointer(s, at, percent) : NO_REGISTER;
-    number = 99;
+    if (isWordPart(text.charCodeAt(end)) && !(glued && atSignedOperator(text, end))) {
+      return percent ? framePointer(s, at, percent) : NO_REGISTER;
+    }
+    if (end > digits) number = 99;
   }
   if (number > s.highestRegister) {
     const word = text.slice(s.at, end);
@@ -297,6 +304,13 @@ export function register(s: Assembly): number {
   }
   s.at = end;
   return letter === LOWER_R ? number : number + HALF;
+}
+
+/** Whether `s>`, `s<`, `s/` or `s%` stands here. */
+function atSignedOperator(text: string, at: number): boolean {
+  if (text.charCodeAt(at) !== LOWER_S) return false;
+  const c = text.charCodeAt(at + 1);
+  return c === GREATER || c === LESS || c === SLASH || c === PERCENT;
 }
 
 /** The other name of r10. */
@@ -320,9 +334,9 @@ function framePointer(s: Assembly, at: number, percent: boolean): number {
 }
 
 /** Reads a register that must be there. @returns as {@link register}, but never `NO_REGISTER` */
-export function expectRegister(s: Assembly, what: string): number {
+export function expectRegister(s: Assembly, what: string, glued = false): number {
   const c = peek(s);
-  const found = register(s);
+  const found = register(s, glued);
   if (found !== NO_REGISTER) return found;
   if (c === UPPER_R && isDigit(s.text.charCodeAt(s.at + 1))) {
     const length = tokenLength(s, s.at);
