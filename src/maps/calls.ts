@@ -1,7 +1,7 @@
 import { BpfCommand, mapElemAttr } from "../kernel-abi/index.ts";
 import { encodeAttr } from "../syscall/attr.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
-import { keepAlive, kernelBuffer } from "../syscall/call.ts";
+import { kernelBuffer } from "../syscall/call.ts";
 import type { Fd } from "../syscall/fd.ts";
 import { emitTrace, isTracing, type TraceValue } from "../syscall/trace.ts";
 
@@ -14,6 +14,7 @@ type ElementCommand =
   | "BPF_MAP_GET_NEXT_KEY";
 
 const FLAGS = mapElemAttr.fields.flags.offset;
+const SIZE = mapElemAttr.size;
 
 /** Attributes of one operation, with the buffers they point at. */
 interface ElementAttr {
@@ -23,6 +24,10 @@ interface ElementAttr {
   readonly address: number;
   readonly key: Uint8Array | undefined;
   readonly value: Uint8Array | undefined;
+  /** Flags that are in the attributes. */
+  flags: number;
+  /** Result of the last call. Written after it, which keeps the buffers alive until then. */
+  result: number;
 }
 
 /**
@@ -106,14 +111,17 @@ export class ElementCalls {
   #attr(command: ElementCommand, key: Uint8Array | undefined, value: Uint8Array | undefined): ElementAttr {
     const buffer = encodeAttr(this.#backend, mapElemAttr, { map_fd: this.#owner.number, key, value });
     const view = new DataView(buffer.bytes.buffer);
-    return { command, number: BpfCommand[command], view, address: buffer.address, key, value };
+    return { command, number: BpfCommand[command], view, address: buffer.address, key, value, flags: 0, result: 0 };
   }
 
   #call(attr: ElementAttr, flags: number): number {
-    attr.view.setUint32(FLAGS, flags, true);
+    if (flags !== attr.flags) {
+      attr.view.setUint32(FLAGS, flags, true);
+      attr.flags = flags;
+    }
     if (isTracing()) return this.#traced(attr, flags);
-    const result = this.#backend.bpf(attr.number, attr.address, mapElemAttr.size);
-    keepAlive(this);
+    const result = this.#backend.bpf(attr.number, attr.address, SIZE);
+    attr.result = result;
     return result;
   }
 

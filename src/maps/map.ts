@@ -236,7 +236,7 @@ export class BpfMap<K = Uint8Array, V = Uint8Array, I = V> {
 
   #write(key: K, value: I, flag: UpdateFlag): number {
     this.#check();
-    const flags = updateBits(flag);
+    const flags = flag === "any" ? 0 : updateBits(flag);
     this.keyCodec.encodeInto(key, this.#key, 0);
     this.valueCodec.encodeInto(value, this.#value, 0);
     return this.#calls.update(flags);

@@ -9,7 +9,6 @@ import type { BpfMap } from "./map.ts";
 import type { RecordIterator } from "./records.ts";
 
 const BUSY_BIT = 0x8000_0000 | 0;
-const DISCARD_BIT = 0x4000_0000;
 const LENGTH_MASK = 0x3fff_ffff;
 const HEADER_SIZE = 8;
 
@@ -134,29 +133,32 @@ export class RingBuffer {
     const ordered = this.#ordered;
     const backend = this.#backend;
     const base = this.#producerMemory.address + view.byteOffset;
-    let position = this.#low;
-    let left = (this.#produced() - position) >>> 0;
-    if (left > this.size) throw this.#corrupt(`${left} bytes are unread in a ring of ${this.size}`);
+    // Signed 32 bits throughout, so that the engine keeps all of it in plain registers: a ring has at most 2 GiB.
+    const most = Math.min(limit, 0x7fff_ffff);
+    let position = this.#low | 0;
+    let left = (this.#produced() - position) | 0;
+    if (left < 0 || left > this.size) throw this.#corrupt(`${left >>> 0} bytes are unread in a ring of ${this.size}`);
     let taken = 0;
     this.#consuming = true;
     try {
-      while (left >= HEADER_SIZE && taken < limit) {
+      while (left >= HEADER_SIZE && taken < most) {
         const at = position & mask;
-        const header = ordered ? words[at >> 2]! : backend.loadWord(words, at >> 2, base + at);
-        if ((header & BUSY_BIT) !== 0) break;
+        const header = ordered ? words[at >> 2]! : backend.loadWord(words, at >> 2, base + at) | 0;
+        // The busy bit is the sign.
+        if (header < 0) break;
         const length = header & LENGTH_MASK;
         const step = (length + HEADER_SIZE + 7) & ~7;
         if (step > left) throw this.#corrupt(`a record of ${length} bytes does not fit the ${left} bytes written`);
         // Counted as read before the callback runs: what it throws must not make it come again.
-        position = (position + step) >>> 0;
-        left -= step;
-        if ((header & DISCARD_BIT) !== 0) continue;
-        taken++;
+        position = (position + step) | 0;
+        left = (left - step) | 0;
+        if (header > LENGTH_MASK) continue;
+        taken = (taken + 1) | 0;
         callback(view, at + HEADER_SIZE, length);
       }
     } finally {
       this.#consuming = false;
-      this.#advance(position);
+      this.#advance(position >>> 0);
     }
     return taken;
   }

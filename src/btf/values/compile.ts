@@ -2,7 +2,16 @@
 
 import { type DecodeOptions, type Decoder, enumBits, narrowed, readerOf } from "./decode.ts";
 import type { ArrayPlan, BitsPlan, EnumPlan, FieldPlan, Plan, StructPlan } from "./plan.ts";
-import { anyBit, bigEndianReaders, enumValue, flagsValue, littleEndianReaders, type Readers, text } from "./scalars.ts";
+import {
+  anyBit,
+  bigEndianReaders,
+  enumValue,
+  flagsValue,
+  littleEndianReaders,
+  type Readers,
+  text,
+  viewReader,
+} from "./scalars.ts";
 
 /** Members that one decoder may have altogether; more are left to closures. */
 const MAX_COMPILED_FIELDS = 20_000;
@@ -30,25 +39,69 @@ export function mayCompile(): boolean {
  * Nothing of the type gets into the code but numbers that this library worked out, and names of members as
  * `JSON.stringify` writes them.
  *
+ * There are two of them. Bytes that come again, such as the memory of a ring buffer or of a batch, are read through a
+ * `DataView`: of 8 numbers of 64 bits each in 33 ns instead of 300 (bigints: 180 instead of 400, Node 20). Making one
+ * costs 200 ns, so bytes that are seen for the first time are read one by one.
+ *
  * @returns `undefined` when the plan is too large to be worth it
  */
 export function compiledDecoder(plan: Plan, options: DecodeOptions): Decoder | undefined {
   const code = decoderSource(plan, options);
   if (code === undefined) return undefined;
-  const make = new Function("tools", code.source) as (tools: readonly unknown[]) => Decoder;
-  return make(code.tools);
+  const byBytes = make(code);
+  // Texts, bytes and what has a byte each gain nothing.
+  if (!hasWords(plan)) return byBytes;
+  let byView: Decoder | undefined;
+  let last: Uint8Array | undefined;
+  let view: DataView | undefined;
+  return (bytes, at, end) => {
+    if (bytes !== last) {
+      last = bytes;
+      view = undefined;
+      return byBytes(bytes, at, end);
+    }
+    byView ??= make(decoderSource(plan, options, true)!);
+    // Up to the end of the buffer: one that can grow may have done so.
+    view ??= new DataView(bytes.buffer, bytes.byteOffset);
+    return byView(bytes, at, end, view);
+  };
+}
+
+function make(code: { readonly source: string; readonly tools: readonly unknown[] }): Decoder {
+  return (new Function("tools", code.source) as (tools: readonly unknown[]) => Decoder)(code.tools);
+}
+
+/** Whether a value has numbers of several bytes. */
+function hasWords(plan: Plan): boolean {
+  switch (plan.kind) {
+    case "int":
+    case "enum":
+    case "float":
+    case "ptr":
+      return plan.size > 1;
+    case "bits":
+      return true;
+    case "array":
+      return hasWords(plan.element);
+    case "struct":
+      return plan.fields.some((field) => hasWords(field.plan));
+    default:
+      return false;
+  }
 }
 
 /**
  * Source of a decoder: the body of a function that takes `tools` and returns the decoder.
  *
+ * @param byView reads numbers through a view of the bytes
  * @returns `undefined` when the plan is too large
  */
 export function decoderSource(
   plan: Plan,
   options: DecodeOptions,
+  byView = false,
 ): { readonly source: string; readonly tools: readonly unknown[] } | undefined {
-  const compiler = new Compiler(options);
+  const compiler = new Compiler(options, byView);
   const result = compiler.expression(plan, 0);
   if (compiler.fields > MAX_COMPILED_FIELDS) return undefined;
   return { source: compiler.source(result), tools: compiler.tools };
@@ -59,13 +112,18 @@ class Compiler {
   fields = 0;
   readonly #options: DecodeOptions;
   readonly #readers: Readers;
+  readonly #byView: boolean;
+  /** Names of the tools that read 64 bits unsigned, and signed. */
+  readonly #views: [string?, string?] = [];
+  readonly #wideReaders = new Set<string>();
   readonly #declarations: string[] = [];
   readonly #toolNames = new Map<unknown, string>();
   /** Names of functions, by the fields of their struct or by their array. */
   readonly #functions = new Map<object, string>();
 
-  constructor(options: DecodeOptions) {
+  constructor(options: DecodeOptions, byView: boolean) {
     this.#options = options;
+    this.#byView = byView;
     this.#readers = options.littleEndian ? littleEndianReaders : bigEndianReaders;
   }
 
@@ -75,7 +133,7 @@ class Compiler {
       '"use strict";',
       ...tools,
       ...this.#declarations,
-      `return function decode(b, o, e) { return ${result}; };`,
+      `return function decode(b, o, e, v) { return ${result}; };`,
     ].join("\n");
   }
 
@@ -90,6 +148,7 @@ class Compiler {
       case "bits":
         return this.#bits(plan, at);
       case "float":
+        if (this.#byView) return this.#read(`getFloat${8 * plan.size}`, at);
         return `${this.#tool(plan.size === 4 ? this.#readers.f32 : this.#readers.f64)}(b, ${place})`;
       case "ptr":
         if (plan.size === 4) return `BigInt(${this.#int(4, false, false, at)})`;
@@ -104,7 +163,7 @@ class Compiler {
       case "array":
         return this.#array(plan, at);
       case "struct":
-        return `${this.#struct(plan)}(b, ${place}, e)`;
+        return `${this.#struct(plan)}(b, ${place}, e, v)`;
       default:
         return plan satisfies never;
     }
@@ -122,6 +181,10 @@ class Compiler {
 
   #int(size: number, signed: boolean, safe: boolean, at: number): string {
     const littleEndian = this.#options.littleEndian;
+    if (this.#byView) {
+      if (size === 2 || size === 4) return this.#read(`get${signed ? "Int" : "Uint"}${8 * size}`, at);
+      if (size === 8) return `${this.#wide(signed, safe)}(v, o + ${at})`;
+    }
     if (size > 4) return `${this.#tool(this.#readers[readerOf(size, signed, safe)])}(b, o + ${at})`;
     const bytes = Array.from({ length: size }, (_, i) => {
       const shift = 8 * (littleEndian ? i : size - 1 - i);
@@ -131,6 +194,39 @@ class Compiler {
     const spare = 32 - 8 * size;
     if (signed) return spare === 0 ? `(${value})` : `(${size === 1 ? value : `(${value})`} << ${spare} >> ${spare})`;
     return size === 4 ? `((${value}) >>> 0)` : size === 1 ? value : `(${value})`;
+  }
+
+  /**
+   * Name of a function that reads 64 bits through the view. It is part of the code, and short: an optimiser takes no
+   * more than some 900 bytes of bytecode into one function.
+   */
+  #wide(signed: boolean, safe: boolean): string {
+    const { littleEndian } = this.#options;
+    let whole = this.#views[signed ? 1 : 0];
+    if (whole === undefined) {
+      whole = this.#tool(viewReader(signed, littleEndian));
+      this.#views[signed ? 1 : 0] = whole;
+    }
+    if (!safe) return whole;
+    const name = signed ? "safeS" : "safeU";
+    if (this.#wideReaders.has(name)) return name;
+    this.#wideReaders.add(name);
+    const [low, high] = littleEndian ? ["o", "o + 4"] : ["o + 4", "o"];
+    const number = `h * 0x100000000 + v.getUint32(${low}, ${littleEndian})`;
+    const lines = signed
+      ? [
+          `  const h = v.getInt32(${high}, ${littleEndian});`,
+          "  if (h >= 0x200000 || h < -0x200000) return big(v, o);",
+          `  const n = ${number};`,
+          "  return n >= -0x1fffffffffffff ? n : big(v, o);",
+        ]
+      : [`  const h = v.getUint32(${high}, ${littleEndian});`, `  return h < 0x200000 ? ${number} : big(v, o);`];
+    this.#declarations.push(`function ${name}(v, o) {`, ...lines.map((line) => line.replace("big", whole)), "}");
+    return name;
+  }
+
+  #read(method: string, at: number): string {
+    return `v.${method}(o + ${at}, ${this.#options.littleEndian})`;
   }
 
   #bits({ shift, width, signed, of }: BitsPlan, at: number): string {
@@ -177,14 +273,14 @@ class Compiler {
       this.#functions.set(plan, name);
       const count = rest ? `Math.max(0, Math.floor((e - o) / ${size}))` : `${length}`;
       this.#declarations.push(
-        `function ${name}(b, o, e) {`,
+        `function ${name}(b, o, e, v) {`,
         `  const n = ${count}, list = [];`,
         `  for (let i = 0; i < n; i++, o += ${size}) list.push(${this.expression(element, 0)});`,
         "  return list;",
         "}",
       );
     }
-    return `${name}(b, o + ${at}, e)`;
+    return `${name}(b, o + ${at}, e, v)`;
   }
 
   #struct(plan: StructPlan): string {
@@ -194,7 +290,7 @@ class Compiler {
     this.#functions.set(plan.fields, name);
     this.fields += plan.fields.length;
     const lines = this.fields > MAX_COMPILED_FIELDS ? [] : plan.fields.map((field) => this.#property(field));
-    this.#declarations.push(`function ${name}(b, o, e) {`, `  return {${lines.join(",")}\n  };`, "}");
+    this.#declarations.push(`function ${name}(b, o, e, v) {`, `  return {${lines.join(",")}\n  };`, "}");
     return name;
   }
 

@@ -9,8 +9,9 @@ import { anyBit, bigEndianReaders, enumValue, flagsValue, littleEndianReaders, t
  * @param bytes hold all that the plan's size asks for: not checked here
  * @param at where the value starts
  * @param end where a flexible array in it ends
+ * @param view the same bytes, up to the end of their buffer, for decoders that want it
  */
-export type Decoder = (bytes: Uint8Array, at: number, end: number) => unknown;
+export type Decoder = (bytes: Uint8Array, at: number, end: number, view?: DataView) => unknown;
 
 /** What decoders are made from, besides a plan. */
 export interface DecodeOptions {

@@ -231,3 +231,20 @@ export function writeBits(
     bytes[place] = bytes[place]! | Number((wide >> BigInt(8 * i)) & 0xffn);
   }
 }
+
+/**
+ * Functions that read 64 bits through a view: as two words and a scratch array, which is what optimisers know well.
+ *
+ * @param signed signed ones
+ * @param littleEndian order of the bytes
+ */
+export function viewReader(signed: boolean, littleEndian: boolean): (view: DataView, at: number) => bigint {
+  const low = littleEndian ? 0 : 4;
+  const high = 4 - low;
+  const numbers = signed ? signed64 : unsigned64;
+  return (view, at) => {
+    words[LOW] = view.getInt32(at + low, littleEndian);
+    words[HIGH] = view.getInt32(at + high, littleEndian);
+    return numbers[0]!;
+  };
+}

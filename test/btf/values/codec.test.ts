@@ -319,6 +319,7 @@ for (const [name, { types, little, big, value, options }] of Object.entries(CASE
           assert.equal(Object.keys(decoded as object), Object.keys(value), "own members in their order");
           assert.is(Object.getPrototypeOf(decoded), Object.getPrototypeOf(value));
         }
+        assert.equal(made.decode(bytes), value, "the same bytes again are read through a view");
         assert.is(toHex(made.encode(value)), toHex(bytes));
         for (let length = 0; length < made.size; length++) {
           assert.throws(
@@ -330,6 +331,35 @@ for (const [name, { types, little, big, value, options }] of Object.entries(CASE
     }
   });
 }
+
+test("bytes that come again are read anew, wherever they lie", () => {
+  const made = make([{ kind: "struct", name: "s", size: 16, members: [member("a", U64, 0), member("b", U32, 64)] }]);
+  const buffer = new ArrayBuffer(64);
+  const one = new Uint8Array(buffer, 4, 32);
+  const other = new Uint8Array(buffer, 20, 16);
+  for (let round = 0; round < 4; round++) {
+    one[0] = round;
+    other[0] = 100 + round;
+    assert.equal(made.decode(one), { a: BigInt(round), b: 0 });
+    assert.equal(made.decode(one), { a: BigInt(round), b: 0 });
+    assert.equal(made.decode(one, 16), { a: BigInt(100 + round), b: 0 });
+    assert.equal(made.decode(other), { a: BigInt(100 + round), b: 0 });
+    assert.throws(() => made.decode(one, 17), /Need 16 bytes at offset 17/);
+    if (round % 2 === 0) assert.equal(made.decode(other), { a: BigInt(100 + round), b: 0 });
+  }
+  type Resizable = new (
+    size: number,
+    options: { maxByteLength: number },
+  ) => ArrayBuffer & { resize(size: number): void };
+  const growing = new (ArrayBuffer as unknown as Resizable)(16, { maxByteLength: 64 });
+  const tracking = new Uint8Array(growing);
+  assert.equal([made.decode(tracking), made.decode(tracking)], [{ a: 0n, b: 0 }, { a: 0n, b: 0 }]); // biome-ignore format: table
+  growing.resize(64);
+  tracking[48] = 9;
+  assert.equal(made.decode(tracking, 48), { a: 9n, b: 0 });
+  growing.resize(16);
+  assert.throws(() => made.decode(tracking, 48), /Need 16 bytes at offset 48/);
+});
 
 test("text ends at a NUL, and what is no UTF-8 shows as such", () => {
   const made = make([array(CHAR, 6)]);

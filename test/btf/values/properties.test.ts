@@ -66,6 +66,7 @@ test("compiled decoders and closures give the same for any bytes", () => {
         const offset = below(bytes.length - compiled.size + 1);
         const value = compiled.decode(bytes, offset);
         assert.equal(closures.decode(bytes, offset), value);
+        assert.equal(compiled.decode(bytes, offset), value, "through a view");
         assert.is(format(btf, id, value, { compact: true }).includes("\n"), false);
       }
     }),
@@ -130,6 +131,7 @@ requires(test, "kernel-btf")("structs of the kernel come back as they were", () 
     const bytes = Uint8Array.from({ length: type.size }, () => (below(4) === 0 ? 1 : 0));
     const value = made.decode(bytes);
     assert.equal(codec(btf, type.id, { codegen: false }).decode(bytes), value, type.name);
+    assert.equal(made.decode(bytes), value, `${type.name} through a view`);
     assert.equal(made.decode(made.encode(value)), value, type.name);
     structs++;
   }
