@@ -20,7 +20,8 @@ const shell = [...core, "asm", "btf", "syscall"];
 
 /**
  * What each folder of `src/`, or file directly in it, may import besides itself. The arrows of the drawing, with what
- * can be reached along them; `syscall`, `maps`, `programs` and `links` know nothing of ELF.
+ * can be reached along them; `syscall`, `maps`, `programs` and `links` know
+ * nothing of ELF: what they need to know of programs and libraries, `symbols` tells them.
  */
 export const allowed: Readonly<Record<string, readonly string[]>> = {
   errors: [],
@@ -32,11 +33,12 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   vm: [...core, "asm", "btf", "elf"],
   syscall: [...core, "asm", "btf"],
   maps: shell,
+  symbols: [...shell, "elf"],
   programs: [...shell, "maps"],
-  links: [...shell, "maps", "programs"],
-  object: [...shell, "elf", "maps", "programs", "links"],
-  index: [...shell, "elf", "vm", "maps", "programs", "links", "object"],
-  cli: [...shell, "elf", "vm", "maps", "programs", "links", "object", "index"],
+  links: [...shell, "symbols", "maps", "programs"],
+  object: [...shell, "elf", "symbols", "maps", "programs", "links"],
+  index: [...shell, "elf", "vm", "symbols", "maps", "programs", "links", "object"],
+  cli: [...shell, "elf", "vm", "symbols", "maps", "programs", "links", "object", "index"],
 };
 
 /** Folders that need no kernel and no runtime: bytes in, data out. */

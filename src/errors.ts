@@ -45,7 +45,12 @@ export type BpfErrorCode =
   | "ERR_OBJECT"
   | "ERR_PIN"
   | "ERR_MAP_INCOMPATIBLE"
-  | "ERR_ATTACH_TARGET";
+  | "ERR_ATTACH_TARGET"
+  | "ERR_SYMBOL_NOT_FOUND"
+  | "ERR_SYMBOL_AMBIGUOUS"
+  | "ERR_SYMBOLS_HIDDEN"
+  | "ERR_FILE_NOT_FOUND"
+  | "ERR_FILE_CHANGED";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

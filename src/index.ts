@@ -4,6 +4,7 @@ export * from "./links/index.ts";
 export * from "./maps/index.ts";
 export * from "./object/index.ts";
 export * from "./programs/index.ts";
+export * from "./symbols/index.ts";
 export {
   type BackendName,
   type BackendOption,

@@ -3,6 +3,7 @@
 import { toHex } from "../bytes/index.ts";
 import { PN_XNUM, SHN } from "./constants.ts";
 import { checkInside, elfError, elfReader } from "./errors.ts";
+import type { ElfSource } from "./source.ts";
 import type { ElfHeader } from "./types.ts";
 
 const IDENT_BYTES = 16;
@@ -23,11 +24,12 @@ const FIELDS = {
 /**
  * Reads and checks the header. Counts that do not fit their fields stand in section 0 and are taken from there.
  *
- * @param bytes the whole file
+ * @param source the whole file
  * @throws ElfError when it is no ELF file, of a kind that is not known, or its tables lie outside of the file
  */
-export function readHeader(bytes: Uint8Array): ElfHeader {
-  const total = bytes.length;
+export function readHeader(source: ElfSource): ElfHeader {
+  const total = source.length;
+  const bytes = source.read(0, Math.min(total, LAYOUT[64].header));
   for (const [i, wanted] of [0x7f, 0x45, 0x4c, 0x46].entries()) {
     if (i < total && bytes[i] !== wanted) {
       const found = toHex(bytes.subarray(0, 4), " ");
@@ -69,7 +71,7 @@ export function readHeader(bytes: Uint8Array): ElfHeader {
   } else {
     if (sectionSize !== sizes.section) throw wrong("e_shentsize", sectionSize, String(sizes.section), at.shentsize);
     checkInside(total, sectionOffset, sizes.section, PATH, at.shoff, "section header 0");
-    const first = readFirst(bytes, littleEndian, Number(sectionOffset), bits);
+    const first = readFirst(source, littleEndian, Number(sectionOffset), bits);
     if (smallCount === 0) {
       if (first.size === 0n) throw wrong("e_shnum", 0, "a count, here or in section 0", at.shnum);
       const bytesNeeded = first.size * BigInt(sizes.section);
@@ -109,12 +111,13 @@ export function readHeader(bytes: Uint8Array): ElfHeader {
 
 /** The three fields of section 0 that take numbers which are too large for the header. */
 function readFirst(
-  bytes: Uint8Array,
+  source: ElfSource,
   littleEndian: boolean,
   offset: number,
   bits: 32 | 64,
 ): { readonly size: bigint; readonly link: number; readonly info: number } {
-  const reader = elfReader(bytes, littleEndian, "section[0]").seek(offset + (bits === 64 ? 32 : 20));
+  const bytes = source.read(offset, LAYOUT[bits].section);
+  const reader = elfReader(bytes, littleEndian, "section[0]", offset).seek(bits === 64 ? 32 : 20);
   const size = bits === 64 ? reader.u64() : BigInt(reader.u32());
   return { size, link: reader.u32(), info: reader.u32() };
 }

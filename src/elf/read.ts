@@ -3,6 +3,7 @@
 import { ElfMachine, ElfType, named, SectionFlag, SectionType } from "./constants.ts";
 import { checkInside, elfError, elfReader, sectionPath } from "./errors.ts";
 import { LAYOUT, readHeader } from "./header.ts";
+import { type ElfSource, memorySource } from "./source.ts";
 import { type StringLookup, stringTable } from "./strings.ts";
 import type { ElfFile, ElfHeader, ElfSection } from "./types.ts";
 
@@ -30,41 +31,59 @@ const MOST_OVERLAP = 8;
  * ```
  */
 export function readElf(bytes: Uint8Array): ElfFile {
-  const header = readHeader(bytes);
-  const { sectionNames } = header;
+  return { bytes, ...readSectionHeaders(memorySource(bytes)) };
+}
+
+/**
+ * Reads header and section headers of a file that need not be in memory.
+ *
+ * @param source the file; only its header, section headers and names of sections are read
+ * @throws ElfError
+ */
+export function readSectionHeaders(source: ElfSource): Pick<ElfFile, "header" | "sections"> {
+  const header = readHeader(source);
+  const { sectionNames, sectionCount } = header;
+  const table = source.read(header.sectionOffset, sectionCount * LAYOUT[header.class].section);
   let names: StringLookup = () => "";
   if (sectionNames !== 0) {
-    const table = readSection(bytes, header, sectionNames, undefined);
-    const path = sectionPath(table);
-    if (table.type !== SectionType.strtab) {
-      const found = named(SectionType, table.type);
+    const section = readSection(source.length, table, header, sectionNames, undefined);
+    const path = sectionPath(section);
+    if (section.type !== SectionType.strtab) {
+      const found = named(SectionType, section.type);
       throw elfError("ERR_ELF_INVALID", `Type is ${found}, expected 3 (strtab) for the names of sections`, path);
     }
-    names = stringTable(bytes, table, path);
+    names = stringTable(source.read(section.offset, section.size), path);
   }
   const sections: ElfSection[] = [];
   let total = 0;
-  for (let index = 0; index < header.sectionCount; index++) {
-    const section = readSection(bytes, header, index, names);
+  for (let index = 0; index < sectionCount; index++) {
+    const section = readSection(source.length, table, header, index, names);
     if (hasBytes(section)) total += section.size;
-    if (total > MOST_OVERLAP * bytes.length) {
-      const message = `Sections overlap: they add up to ${MOST_OVERLAP} times the ${bytes.length} bytes of the file`;
+    if (total > MOST_OVERLAP * source.length) {
+      const message = `Sections overlap: they add up to ${MOST_OVERLAP} times the ${source.length} bytes of the file`;
       throw elfError("ERR_LIMIT", message, sectionPath(section));
     }
     sections.push(section);
   }
-  return { bytes, header, sections };
+  return { header, sections };
 }
 
 function hasBytes(section: ElfSection): boolean {
   return section.type !== SectionType.null && section.type !== SectionType.nobits;
 }
 
-function readSection(bytes: Uint8Array, header: ElfHeader, index: number, names: StringLookup | undefined): ElfSection {
+function readSection(
+  total: number,
+  table: Uint8Array,
+  header: ElfHeader,
+  index: number,
+  names: StringLookup | undefined,
+): ElfSection {
   const wide = header.class === 64;
-  const at = header.sectionOffset + index * LAYOUT[header.class].section;
-  // In bounds: the header was read with a check for all section headers.
-  const reader = elfReader(bytes, header.littleEndian, `section[${index}]`).seek(at);
+  const base = header.sectionOffset;
+  const start = index * LAYOUT[header.class].section;
+  const at = base + start;
+  const reader = elfReader(table, header.littleEndian, `section[${index}]`, base).seek(start);
   const word = (): bigint => (wide ? reader.u64() : BigInt(reader.u32()));
   const nameOffset = reader.u32();
   const name = names === undefined ? "" : names(nameOffset, `section[${index}]`, at);
@@ -72,7 +91,7 @@ function readSection(bytes: Uint8Array, header: ElfHeader, index: number, names:
   const type = reader.u32();
   const flags = word();
   const address = word();
-  const offsetAt = reader.position;
+  const offsetAt = base + reader.position;
   const offset = word();
   const size = word();
   const link = reader.u32();
@@ -87,7 +106,7 @@ function readSection(bytes: Uint8Array, header: ElfHeader, index: number, names:
       throw elfError("ERR_OUT_OF_RANGE", `Size is ${size}, expected at most 2^53 - 1`, path, offsetAt);
     }
   } else if (type !== SectionType.null) {
-    checkInside(bytes.length, offset, size, path, offsetAt, "the section");
+    checkInside(total, offset, size, path, offsetAt, "the section");
   }
   return {
     index,

@@ -3,7 +3,8 @@
 import { SegmentType } from "./constants.ts";
 import { elfReader } from "./errors.ts";
 import { LAYOUT } from "./header.ts";
-import type { ElfFile, ElfSegment } from "./types.ts";
+import { type ElfSource, memorySource } from "./source.ts";
+import type { ElfFile, ElfHeader, ElfSegment } from "./types.ts";
 
 /**
  * Reads the program headers of a program or library.
@@ -13,13 +14,21 @@ import type { ElfFile, ElfSegment } from "./types.ts";
  * @throws ElfError when an offset or size is no sensible number
  */
 export function readSegments(elf: ElfFile): ElfSegment[] {
-  const { header } = elf;
+  return readProgramHeaders(memorySource(elf.bytes), elf.header);
+}
+
+/**
+ * Reads the program headers of a file that need not be in memory.
+ *
+ * @throws ElfError
+ */
+export function readProgramHeaders(source: ElfSource, header: ElfHeader): ElfSegment[] {
   const entry = LAYOUT[header.class].segment;
+  const base = header.segmentOffset;
+  const table = source.read(base, header.segmentCount * entry);
   const segments: ElfSegment[] = [];
   for (let index = 0; index < header.segmentCount; index++) {
-    // In bounds: the header was read with a check for all program headers.
-    const reader = elfReader(elf.bytes, header.littleEndian, `segment[${index}]`);
-    reader.seek(header.segmentOffset + index * entry);
+    const reader = elfReader(table, header.littleEndian, `segment[${index}]`, base).seek(index * entry);
     const type = reader.u32();
     let flags = 0;
     if (header.class === 64) {

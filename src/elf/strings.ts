@@ -23,16 +23,10 @@ export type StringLookup = (offset: number, path: string, at: number) => string;
  * Opens a string table. Each string is decoded once. Strings may share their ends; but a table whose names add up to
  * many times its length is refused, because reading it would take time and memory out of proportion to the file.
  *
- * @param bytes the file
- * @param table its header
- * @param path name of the table, for errors
+ * @param strings the table
+ * @param path its name, for errors
  */
-export function stringTable(
-  bytes: Uint8Array,
-  table: { readonly offset: number; readonly size: number },
-  path: string,
-): StringLookup {
-  const strings = bytes.subarray(table.offset, table.offset + table.size);
+export function stringTable(strings: Uint8Array, path: string): StringLookup {
   const decode = decoder(strings);
   const known = new Map<number, string>();
   let budget = MOST_OVERLAP * strings.length;
@@ -88,7 +82,7 @@ export function linkedStrings(elf: ElfFile, section: ElfSection): StringLookup {
       path,
     );
   }
-  return stringTable(elf.bytes, strings, sectionPath(strings));
+  return stringTable(elf.bytes.subarray(strings.offset, strings.offset + strings.size), sectionPath(strings));
 }
 
 /**

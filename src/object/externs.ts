@@ -2,7 +2,7 @@ import { CallSource, Class, type Instruction, JumpOp, LD_IMM64, PseudoSource, wi
 import { type BtfType, typesCompatible } from "../btf/index.ts";
 import type { ExternSpec, KfuncExternSpec, KsymExternSpec, ObjectSpec } from "../elf/index.ts";
 import { BpfError, BtfError } from "../errors.ts";
-import { findKernelSymbols, type KernelSymbol } from "./kallsyms.ts";
+import { findKernelSymbols, type KernelSymbol } from "../symbols/kallsyms.ts";
 import type { KernelType, KernelTypes } from "./kernel-types.ts";
 
 /** What externs ask of the kernel's types. */

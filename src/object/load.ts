@@ -11,6 +11,7 @@ import { type ObjectMapSpec, type ObjectProgramSpec, type ObjectSpec, parseObjec
 import { BpfError, ElfError } from "../errors.ts";
 import { BPF_F_SLEEPABLE } from "../kernel-abi/index.ts";
 import { loadProgram, type Program, type ProgramSpec } from "../programs/index.ts";
+import { findKernelSymbols } from "../symbols/kallsyms.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { mapUpdate, progBindMap } from "../syscall/commands.ts";
 import { probeFeature } from "../syscall/features.ts";
@@ -32,7 +33,6 @@ import {
   resolveExterns,
 } from "./externs.ts";
 import { replaceMissingHelpers } from "./helpers.ts";
-import { findKernelSymbols } from "./kallsyms.ts";
 import { fillKconfig, kernelVersionCode } from "./kconfig.ts";
 import { KernelTypes } from "./kernel-types.ts";
 import { type LoadedTypes, loadTypes } from "./load-types.ts";

@@ -1,0 +1,13 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import * as symbols from "../../src/symbols/index.ts";
+
+const test = suite("symbols exports");
+
+test("the module exports these names and no others", () => {
+  const wanted = `binaryFromBytes findBinary findKernelSymbols isGlob matchGlob openBinary openBuildIdSymbols openProcessSymbols
+    parsePerfMap parseProcessMaps readKernelSymbols readLibraryCache readNotes readPerfMap readProcessMaps`;
+  assert.equal(Object.keys(symbols).sort(), wanted.trim().split(/\s+/).sort());
+});
+
+test.run();
