@@ -7,6 +7,8 @@ import type { ElfSection } from "../types.ts";
 import { type Input, isKept, linkError, placeOf } from "./input.ts";
 
 const SLOT_BYTES = 8;
+/** Types tell the size of a section in 32 bits. */
+const MAX_SIZE = 0xffffffff;
 const GOTO = Class.jmp | JumpOp.ja;
 
 /** A section of an object inside of the section of the result. */
@@ -97,9 +99,13 @@ function append(merged: Merged, input: Input, section: ElfSection): number {
   if (isCode && section.size % SLOT_BYTES !== 0) {
     throw linkError(input, `Size ${section.size} is no multiple of an instruction's 8 bytes`, placeOf(section));
   }
-  const offset = Math.ceil(merged.size / alignment) * alignment;
+  // Every part begins where the strictest one before it could, as bpftool has it.
   merged.alignment = Math.max(merged.alignment, alignment);
+  const offset = Math.ceil(merged.size / merged.alignment) * merged.alignment;
   merged.size = offset + section.size;
+  if (merged.size > MAX_SIZE) {
+    throw linkError(input, `Ends at ${merged.size}, more than the ${MAX_SIZE} bytes of a section`, placeOf(section));
+  }
   merged.parts.push({ input, section, offset });
   return offset;
 }

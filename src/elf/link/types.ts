@@ -164,25 +164,34 @@ class TypeMerger {
           vars.push({ ...entry, type: this.#ids.get(input)![entry.type]! as TypeId, offset: offset + entry.offset });
         }
       }
+      // What is defined nowhere yet stays declared.
+      vars.push(...this.#declared(merged.name));
       vars.sort((a, b) => a.offset - b.offset);
       if (vars.length > 0) this.#types.push({ kind: "datasec", name: merged.name, size: merged.size, vars });
     }
     // What no object has a section for: the kernel's, and what is still to be linked.
     const names = new Set(this.#inputs.flatMap(({ file }) => [...file.datasecs.keys()]));
     for (const merged of this.#sections.list) names.delete(merged.name);
-    for (const name of names) this.#appendDeclared(name);
+    for (const name of names) {
+      const vars = [...this.#declared(name)];
+      if (vars.length > 0) this.#types.push({ kind: "datasec", name, size: 0, vars });
+    }
   }
 
-  #appendDeclared(name: string): void {
+  /** What objects have in a section of variables by name only, and no object defines. */
+  #declared(name: string): Iterable<BtfSecinfo> {
     const vars = new Map<number, BtfSecinfo>();
     for (const input of this.#inputs) {
-      const ids = this.#ids.get(input);
-      for (const entry of input.file.datasecs.get(name)?.vars ?? []) {
-        const type = ids![entry.type]! as TypeId;
-        if (this.#globals.get(input.file.btf!.nameOf(entry.type))?.defined !== true) vars.set(type, { ...entry, type });
+      const { btf, datasecs } = input.file;
+      for (const entry of datasecs.get(name)?.vars ?? []) {
+        const declared = btf!.typeById(entry.type);
+        if ((declared.kind !== "var" && declared.kind !== "func") || declared.linkage !== "extern") continue;
+        if (this.#globals.get(declared.name)?.defined === true) continue;
+        const type = this.#ids.get(input)![entry.type]! as TypeId;
+        vars.set(type, { ...entry, type });
       }
     }
-    if (vars.size > 0) this.#types.push({ kind: "datasec", name, size: 0, vars: [...vars.values()] });
+    return vars.values();
   }
 
   /** Whether a variable of an object is in the result: it is static, or the object's definition counts. */

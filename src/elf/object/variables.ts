@@ -11,7 +11,8 @@ import type { ObjectMapSpec, ObjectSpec, VariableSpec } from "./spec.ts";
  * @param spec the object
  * @param name a key of `spec.variables`
  * @returns the value as its type has it, see `codec`; a copy of its bytes when the object does not tell its type
- * @throws BpfError `ERR_OBJECT` when there is no such variable; BtfError when its type has no values
+ * @throws BpfError `ERR_OBJECT` when there is no such variable, or it is of another size than its type; BtfError when
+ *   its type has no values
  *
  * @example
  * ```ts no-run
@@ -38,8 +39,8 @@ export function getVariable(spec: ObjectSpec, name: string): unknown {
  * @param spec the object; changed
  * @param name a key of `spec.variables`
  * @param value as {@link getVariable} gives it
- * @throws BpfError `ERR_OBJECT` when there is no such variable; BtfError when its type has no values; TypeError,
- *   RangeError for a value that its type cannot hold, or a type of another size than the variable
+ * @throws BpfError `ERR_OBJECT` when there is no such variable, or it is of another size than its type; BtfError when
+ *   its type has no values; TypeError, RangeError for a value that its type cannot hold
  */
 export function setVariable(spec: ObjectSpec, name: string, value: unknown): void {
   const { variable, map } = find(spec, name);
@@ -63,12 +64,17 @@ function find(spec: ObjectSpec, name: string): { readonly variable: VariableSpec
   throw new BpfError("ERR_OBJECT", `No variable "${name}" in the object`, { hint });
 }
 
-function codecOf({ btf }: ObjectSpec, { type, size }: VariableSpec): Codec<unknown> {
+function codecOf({ btf }: ObjectSpec, { name, type, size }: VariableSpec): Codec<unknown> {
   if (btf !== undefined && type !== 0) {
     // A struct that ends in a flexible array takes more than its type when it has first elements.
     const isLonger = btf.sizeOf(type) !== size;
-    // For a single value, compiling a decoder takes longer than it saves.
-    return codec(btf, type, { codegen: false, size: isLonger ? size : undefined });
+    try {
+      // For a single value, compiling a decoder takes longer than it saves.
+      return codec(btf, type, { codegen: false, size: isLonger ? size : undefined });
+    } catch (cause) {
+      if (!(cause instanceof RangeError)) throw cause;
+      throw new BpfError("ERR_OBJECT", `Variable "${name}" is not of its type: ${cause.message}`, { cause });
+    }
   }
   return bytes(size) as unknown as Codec<unknown>;
 }

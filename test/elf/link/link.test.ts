@@ -104,6 +104,63 @@ for (const order of ["el", "eb"]) {
   });
 }
 
+requires(test, "tool:bpftool")("bpftool links every pair of fixtures as we do", () => {
+  const names = readdirSync(fixtures)
+    .filter((name) => name.endsWith(".el.o"))
+    .map((name) => name.slice(0, -5));
+  const pairs = names.flatMap((a, i) => names.map((b, j) => ({ a, b, number: i * names.length + j })));
+  const step = rounds(5, 1);
+  const tally = { agree: 0, bothRefuse: 0, theyRefuse: 0, more: [] as string[] };
+  const folder = mkdtempSync(join(tmpdir(), "rawbpf-link-"));
+  try {
+    for (const { a, b, number } of pairs) {
+      // bpftool 7.8 moves code and leaves the entries of its jump tables as they were.
+      if (number % step !== 0 || b === "jump-table") continue;
+      const theirs = join(folder, "theirs.o");
+      const paths = [a, b].map((name) => join(fixtures, `${name}.el.o`));
+      const result = spawnSync(toolPath("bpftool")!, ["gen", "object", theirs, ...paths], { encoding: "utf8" });
+      let ours: Uint8Array | undefined;
+      try {
+        ours = linked("el", a, b);
+      } catch (error) {
+        if (!(error instanceof ElfError)) throw error;
+        if (result.status === 0) throw new Error(`${a} and ${b}: only we refuse: ${error.message}`);
+        tally.bothRefuse++;
+        continue;
+      }
+      if (result.status !== 0) {
+        tally.theyRefuse++;
+        if (!/failed to find BTF info/.test(result.stderr)) tally.more.push(`${a} ${b}: ${result.stderr}`);
+      } else if (sameOrRefused(ours, new Uint8Array(readFileSync(theirs)), `${a} ${b}`)) tally.agree++;
+      else tally.bothRefuse++;
+    }
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+  const { agree, bothRefuse, theyRefuse } = tally;
+  console.log(
+    `NOTE bpftool links ${agree} pairs of fixtures to the same, ${bothRefuse} are refused by both; it refuses ${theyRefuse} that we link, without types`,
+  );
+  assert.equal(tally.more, []);
+});
+
+/** Whether two results are the same; or else both cannot be read, for the same reason. */
+function sameOrRefused(ours: Uint8Array, theirs: Uint8Array, what: string): boolean {
+  const read = (bytes: Uint8Array): string => {
+    try {
+      parseObject(bytes);
+      return "";
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      return error.message.replace(/section\[\d+\]|symbol\[\d+\]| at byte \d+/g, "");
+    }
+  };
+  const [refusal, theirRefusal] = [read(ours), read(theirs)];
+  assert.is(refusal, theirRefusal, what);
+  if (refusal === "") compare(ours, theirs, what);
+  return refusal === "";
+}
+
 function compare(ours: Uint8Array, theirs: Uint8Array, what: string): void {
   const [a, b] = [summarize(parseObject(ours)), summarize(parseObject(theirs))];
   for (const part of Object.keys(a)) assert.equal(a[part], b[part], `${what}: ${part}`);
@@ -256,39 +313,6 @@ test("weak and strong definitions, strictest visibility", () => {
     () => linkObjects([small(weak, 0, 1), small(weak, 0, 1, SymbolType.object)]),
     /Type is 1 \(object\), but 2 \(func\) in object\[0\]/,
   );
-});
-
-test("every prefix of an object is refused, and random changes are an error of this library or a result", () => {
-  const other = fixture("link-b.el.o");
-  const bytes = fixture("link-a.el.o");
-  for (let length = 0; length < bytes.length; length += rounds(7, 1)) {
-    assert.throws(
-      () => linkObjects([bytes.subarray(0, length), other]),
-      (error: unknown) => error instanceof BpfError,
-    );
-  }
-  let state = 12345;
-  const next = (below: number): number => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0;
-    return (state >>> 8) % below;
-  };
-  let results = 0;
-  const count = rounds(500, 20_000);
-  for (let i = 0; i < count; i++) {
-    const changed = bytes.slice();
-    for (let changes = 1 + next(3); changes > 0; changes--) {
-      changed[64 + next(bytes.length - 64)] = next(3) === 0 ? next(256) : next(4);
-    }
-    const before = performance.now();
-    try {
-      linkObjects([changed, other]);
-      results++;
-    } catch (error) {
-      if (!(error instanceof BpfError)) throw new Error(`round ${i}: ${(error as Error).stack}`);
-    }
-    assert.ok(performance.now() - before < 1000, `round ${i} took ${performance.now() - before} ms`);
-  }
-  assert.ok(results > 0 && results < count);
 });
 
 requires(test, "tool:llvm-objdump")("llvm-objdump reads what was linked, without a warning", () => {

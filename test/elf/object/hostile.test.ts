@@ -1,9 +1,21 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { functionInfos, lineInfos, parseObject } from "../../../src/elf/index.ts";
+import { applyFixups, computeFixups, coreRelocationsOf, openBtf } from "../../../src/btf/index.ts";
+import {
+  functionInfos,
+  getVariable,
+  lineInfos,
+  linkObjects,
+  type ObjectSpec,
+  parseObject,
+  readElf,
+  sectionData,
+  writeObject,
+} from "../../../src/elf/index.ts";
 import { BpfError } from "../../../src/errors.ts";
-import { rounds } from "../../support/harness.ts";
+import { cpuTime, rounds } from "../../support/harness.ts";
 import { fixture } from "../build.ts";
+import { type Fields, fieldsOf, mutateBytes, mutateFields, random } from "../mutate.ts";
 
 const test = suite("elf/object/hostile");
 
@@ -23,13 +35,22 @@ const NAMES = [
   "arena.el.o",
 ];
 
-/** Reads an object as far as one can without a kernel; what is thrown must be an error of this library. */
-function attempt(bytes: Uint8Array): BpfError | undefined {
+/** Real objects: from the compiler, linked, and written by this library. */
+const ORIGINALS: ReadonlyMap<string, Uint8Array> = new Map([
+  ...NAMES.map((name): [string, Uint8Array] => [name, fixture(name)]),
+  ["link-a.el.o + link-b.el.o", linkObjects([fixture("link-a.el.o"), fixture("link-b.el.o")])],
+  ["externs.el.o, written", writeObject(parseObject(fixture("externs.el.o")))],
+]);
+
+const kernel = fixture("core-target.el.o");
+const kernelTypes = openBtf(
+  sectionData(readElf(kernel), readElf(kernel).sections.find(({ name }) => name === ".BTF")!),
+);
+
+/** Runs a step; what is thrown must be an error of this library. */
+function attempt(step: () => void): BpfError | undefined {
   try {
-    for (const program of Object.values(parseObject(bytes).programs)) {
-      functionInfos(program);
-      lineInfos(program);
-    }
+    step();
     return undefined;
   } catch (error) {
     if (!(error instanceof BpfError)) throw error;
@@ -37,92 +58,105 @@ function attempt(bytes: Uint8Array): BpfError | undefined {
   }
 }
 
-for (const name of NAMES) {
+/**
+ * Whatever one can do with an object without a kernel.
+ *
+ * @param whole whether to link and write it too, which takes longer
+ * @returns whether it was refused when it was read
+ */
+function tryAll(bytes: Uint8Array, whole: boolean): boolean {
+  let spec: ObjectSpec | undefined;
+  const refused = attempt(() => {
+    spec = parseObject(bytes);
+  });
+  if (whole) {
+    attempt(() => linkObjects([bytes, link]));
+    attempt(() => linkObjects([bytes, bytes]));
+  }
+  if (spec === undefined) return refused !== undefined;
+  const { btf, variables, programs } = spec;
+  for (const program of Object.values(programs)) {
+    functionInfos(program);
+    lineInfos(program);
+    if (btf === undefined) continue;
+    const relocations = coreRelocationsOf(program.instructions);
+    for (const target of [btf, kernelTypes]) {
+      attempt(() => {
+        const fixups = computeFixups(relocations, btf, [{ name: "vmlinux", btf: target }]);
+        applyFixups(program.instructions, fixups);
+      });
+    }
+  }
+  for (const name of Object.keys(variables)) attempt(() => getVariable(spec!, name));
+  if (!whole) return false;
+  attempt(() => {
+    const written = writeObject(spec!);
+    attempt(() => parseObject(written));
+  });
+  return false;
+}
+
+const link = fixture("link-b.el.o");
+
+for (const [name, bytes] of ORIGINALS) {
   test(`every prefix of ${name} is refused`, () => {
-    const bytes = fixture(name);
     for (let length = 0; length < bytes.length; length++) {
-      assert.ok(attempt(bytes.subarray(0, length)) !== undefined, `prefix of ${length} bytes`);
+      assert.ok(attempt(() => void parseObject(bytes.subarray(0, length))) !== undefined, `prefix of ${length} bytes`);
     }
   });
 }
 
-// A generator of its own, so that a failure can be repeated.
-function random(seed: number): (below: number) => number {
-  let state = Math.imul(seed, 0x9e3779b1) >>> 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
-const INTERESTING = [
-  0, 1, 2, 3, 7, 8, 0x10, 0x7f, 0x80, 0xff, 0xff00, 0xfff1, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-];
-
-/** A few changes, mostly small ones to numbers that mean something. */
-function mutate(original: Uint8Array, next: (below: number) => number): Uint8Array {
-  const bytes = original.slice();
-  const view = new DataView(bytes.buffer);
-  const little = bytes[5] === 1;
-  const headers = Number(view.getBigUint64(40, little));
-  for (let changes = 1 + next(4); changes > 0; changes--) {
-    const at = Math.min(
-      next(8) === 0 ? headers + next(bytes.length - headers) : 64 + next(bytes.length - 64),
-      bytes.length - 8,
-    );
-    switch (next(5)) {
-      case 0:
-        view.setUint8(at, next(256));
-        break;
-      case 1:
-        view.setUint8(at, view.getUint8(at) ^ (1 << next(8)));
-        break;
-      case 2:
-        view.setUint32(at & ~3, view.getUint32(at & ~3, little) + next(17) - 8, little);
-        break;
-      case 3:
-        view.setUint32(at & ~3, INTERESTING[next(INTERESTING.length)]!, little);
-        break;
-      default: {
-        // A piece of the file in another place.
-        const length = [4, 8, 16, 24][next(4)]!;
-        const from = 64 + next(bytes.length - 64 - length);
-        bytes.copyWithin(Math.min(at & ~3, bytes.length - length), from & ~3, (from & ~3) + length);
-      }
-    }
+test("every prefix is refused by the linker", () => {
+  const bytes = fixture("link-a.el.o");
+  const step = rounds(7, 1);
+  for (let length = 0; length < bytes.length; length += step) {
+    assert.ok(attempt(() => void linkObjects([link, bytes.subarray(0, length)])) !== undefined, `${length} bytes`);
   }
-  return bytes;
-}
+});
 
-test("random changes give an error of this library or a specification, quickly and without much memory", () => {
-  const count = rounds(3000, 100_000);
-  const originals = NAMES.map(fixture);
+/** Limits of one object: CPU time in milliseconds, bytes of memory. */
+const MOST_TIME = 1000;
+const MOST_MEMORY = 256 * 2 ** 20;
+
+/** Changes objects by seeds from `RAWBPF_TEST_SEED` on: else the same ones each time, or each day others in long runs. */
+function fuzz(what: string, count: number, change: (original: Fields, seed: number) => Uint8Array): void {
+  const originals = [...ORIGINALS].map(([name, bytes]) => [name, fieldsOf(bytes)] as const);
+  const first = Number(process.env.RAWBPF_TEST_SEED ?? rounds(1, Math.floor(Date.now() / 86_400_000) * 1_000_000));
   let slowest = 0;
   let refused = 0;
-  const before = process.memoryUsage().rss;
   let memory = 0;
-  for (let seed = 1; seed <= count; seed++) {
-    const next = random(seed);
-    const bytes = mutate(originals[seed % originals.length]!, next);
-    const start = performance.now();
+  for (let seed = first; seed < first + count; seed++) {
+    const [name, fields] = originals[seed % originals.length]!;
+    const bytes = change(fields, seed);
+    const before = process.memoryUsage.rss();
+    const start = cpuTime();
+    const where = `RAWBPF_TEST_SEED=${seed}, ${name}`;
     try {
-      refused += attempt(bytes) === undefined ? 0 : 1;
+      refused += tryAll(bytes, seed % 4 === 0) ? 1 : 0;
     } catch (error) {
-      throw new Error(`seed ${seed}: ${(error as Error).stack}`);
+      throw new Error(`${where}: ${(error as Error).stack}`);
     }
-    slowest = Math.max(slowest, performance.now() - start);
-    if (seed % 100 === 0) memory = Math.max(memory, process.memoryUsage().rss - before);
+    const time = cpuTime() - start;
+    const taken = process.memoryUsage.rss() - before;
+    assert.ok(time < MOST_TIME, `${where}: took ${time} ms`);
+    assert.ok(taken < MOST_MEMORY, `${where}: took ${taken} bytes`);
+    slowest = Math.max(slowest, time);
+    memory = Math.max(memory, taken);
   }
-  assert.ok(slowest < 1000, `the slowest took ${slowest} ms`);
-  assert.ok(memory < 256 * 2 ** 20, `took ${memory} bytes`);
-  assert.ok(refused > count / 4, "most changes are found out");
+  assert.ok(refused > count / 10, "many changes are found out");
   assert.ok(refused < count, "some changes do no harm");
   const megabytes = (memory / 2 ** 20).toFixed(0);
   console.log(
-    `NOTE ${count} changed objects: ${refused} refused, none slower than ${slowest.toFixed(0)} ms, ${megabytes} MiB`,
+    `NOTE ${count} objects with changed ${what} from seed ${first}: ${refused} refused, none took more than ${slowest.toFixed(0)} ms and ${megabytes} MiB`,
   );
+}
+
+const count = rounds(800, 50_000);
+test("changed bytes are refused or read, linked and written, quickly and without much memory", () => {
+  fuzz("bytes", count, ({ bytes }, seed) => mutateBytes(bytes, random(seed)));
+});
+test("changed numbers are refused or read, linked and written, quickly and without much memory", () => {
+  fuzz("numbers", count, (fields, seed) => mutateFields(fields, random(seed)));
 });
 
 test.run();
