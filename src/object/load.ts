@@ -105,9 +105,24 @@ export function loadObject<T extends ObjectTypes = AnyObjectTypes>(
   options: LoadObjectOptions<T> = {},
 ): BpfObject<T> {
   const given = object instanceof Uint8Array ? parseObject(object, { name: options.name }) : object;
+  return loadObjectWith<T>(given, options as LoadObjectOptions);
+}
+
+/** For who has to know more of it. @internal */
+export interface LoadHooks {
+  /** Called when a map was pinned. */
+  readonly pinned?: ((path: string) => void) | undefined;
+}
+
+/** Loads an object. @internal */
+export function loadObjectWith<T extends ObjectTypes = AnyObjectTypes>(
+  given: ObjectSpec,
+  options: LoadObjectOptions,
+  hooks: LoadHooks = {},
+): BpfObject<T> {
   const cleanup = new Cleanup();
   try {
-    return new ObjectLoader(given, options as LoadObjectOptions, cleanup).load();
+    return new ObjectLoader(given, options, cleanup, hooks).load();
   } catch (error) {
     cleanup.close();
     throw error;
@@ -119,6 +134,7 @@ const BPF_MAP_OF_VARIABLES = new Set<ObjectMapSpec["kind"]>(["data", "kconfig"])
 class ObjectLoader {
   readonly #spec: ObjectSpec;
   readonly #options: LoadObjectOptions;
+  readonly #hooks: LoadHooks;
   readonly #cleanup: Cleanup;
   readonly #backend: SyscallBackend;
   readonly #kernel: KernelTypes;
@@ -128,12 +144,13 @@ class ObjectLoader {
   readonly #members = new Map<string, StructOpsMember>();
   readonly #arenas = new Map<string, ArenaMemory>();
 
-  constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup) {
+  constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup, hooks: LoadHooks) {
     // Data of maps is written to; everything else stays as it is.
     const maps: Record<string, ObjectMapSpec> = Object.create(null);
     for (const [name, map] of Object.entries(spec.maps)) maps[name] = { ...map };
     this.#spec = { ...spec, maps };
     this.#options = options;
+    this.#hooks = hooks;
     this.#cleanup = cleanup;
     this.#backend = backendOf(options);
     this.#kernel = new KernelTypes(this.#backend, options.btfCache ?? new Map(), cleanup);
@@ -329,6 +346,7 @@ class ObjectLoader {
       cleanup: this.#cleanup,
       warnings: this.#warnings,
       values: this.#options.values,
+      pinned: this.#hooks.pinned,
       structOps: new Map([...this.#tables].map(([name, table]) => [name, table.attributes])),
     };
   }

@@ -37,6 +37,8 @@ export interface MapContext {
   readonly warnings: string[];
   /** How values look. */
   readonly values?: ValueOptions | undefined;
+  /** Called when a map was pinned. */
+  readonly pinned?: ((path: string) => void) | undefined;
   /** What the kernel's own types say of tables for it, by name of the map. */
   readonly structOps?: ReadonlyMap<string, StructOpsAttributes> | undefined;
 }
@@ -214,6 +216,7 @@ export function pinnedObjectMap(map: ObjectMapSpec, folder: string, context: Map
   const made = createObjectMap(map, context);
   try {
     pinObject(made.owner, path);
+    context.pinned?.(path);
   } catch (error) {
     // Someone else was faster: theirs is as good.
     const other = isErrno(error, "EEXIST") ? openExisting(map, path, context) : undefined;
