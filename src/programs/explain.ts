@@ -1,3 +1,5 @@
+import { splitLog } from "./verifier-report.ts";
+
 /** A message of the verifier, and what it means. */
 export interface VerifierMessage {
   /** Short name of the fault, stable. */
@@ -70,7 +72,7 @@ export const VERIFIER_MESSAGES: readonly VerifierMessage[] = [
   {
     name: "region",
     pattern:
-      /inside bpf_(rcu_read_lock|preempt_disable|local_irq_save)-ed region|unmatched (rcu read unlock|attempt to enable preemption)|with preemption disabled|restore irq state|(nested|unclosed).*(rcu|preempt|irq)|bpf_rcu_read_lock is missing/,
+      /inside bpf_(rcu_read_lock|preempt_disable|local_irq_save)-ed region|unmatched (rcu read unlock|attempt to enable preemption)|with preemption disabled|restore irq state|(nested|unclosed).*(rcu|preempt|irq)|bpf_(rcu_read_(un)?lock|preempt_enable|local_irq_restore) is missing/,
     meaning:
       "A section that begins with bpf_rcu_read_lock(), bpf_preempt_disable() or bpf_local_irq_save() is not ended on every path, is ended without having begun, or something is called inside of it that is not allowed there",
     fix: "End it on each path before the program or function returns, and do what may sleep or call other functions outside of it",
@@ -374,14 +376,16 @@ const STATISTICS = /^(processed \d+ insns|verification time |stack depth |insns 
  */
 export function explainVerifierLog(log: string, summary?: string): ExplainedMessage | undefined {
   // Lines of instructions and registers hold the words of the program, not those of the verifier.
-  const tail = log.length > TAIL ? log.slice(-TAIL) : log;
-  const lines = tail.split("\n").filter((line) => line.trim() !== "" && !STATISTICS.test(line));
+  const { lines: before, report } = splitLog(log.slice(-TAIL));
+  const lines = before.split("\n").filter((line) => line.trim() !== "" && !STATISTICS.test(line));
   const said = lines.filter((line) => !/^\s*(\d+: |;|from \d+ to \d+|func#\d+)/.test(line));
   const candidates = [...(summary === undefined ? [] : [summary]), ...said.slice(-6).reverse()];
+  if (report !== undefined) candidates.push(report.title, report.reason);
   for (const line of candidates) {
     for (const message of VERIFIER_MESSAGES) {
       if (message.pattern.test(line)) {
-        return { message, line: line.trim(), text: `${message.meaning}. ${message.fix}` };
+        const reason = report === undefined ? "" : `${report.reason} `;
+        return { message, line: line.trim(), text: `${reason}${message.meaning}. ${message.fix}` };
       }
     }
   }

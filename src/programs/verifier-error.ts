@@ -2,6 +2,7 @@ import type { SourceLine } from "../asm/index.ts";
 import type { BpfErrorOptions } from "../errors.ts";
 import { SyscallError } from "../syscall/errors.ts";
 import { explainVerifierLog } from "./explain.ts";
+import { splitLog } from "./verifier-report.ts";
 
 /** What a {@link VerifierError} is made with. */
 export interface VerifierErrorOptions extends BpfErrorOptions {
@@ -21,7 +22,10 @@ export class VerifierError extends SyscallError {
   readonly instruction: number | undefined;
   /** Line of the source that {@link instruction} was made from, where the program has line information. */
   readonly source: SourceLine | undefined;
-  /** What the message means, and what to do about it, in plain language; `undefined` for messages that are not known. */
+  /**
+   * What the message means, and what to do about it, in plain language; `undefined` for messages that are not known. On
+   * kernels that give a reason themselves (7.3) it begins with that.
+   */
   readonly explanation: string | undefined;
   /** Whether the log is cut: the kernel had more to say than 16 MiB, or than fits the largest buffer it accepts. */
   readonly truncated: boolean;
@@ -45,7 +49,7 @@ export class VerifierError extends SyscallError {
     this.log = log;
     this.instruction = summary.instruction;
     this.source = source;
-    this.explanation = explainVerifierLog(log, summary.message)?.text;
+    this.explanation = explainVerifierLog(log, summary.message)?.text ?? explainByKernel(log);
     this.truncated = options.truncated ?? false;
     // `console.log(error)` prints the whole log, on Node, Bun and Deno.
     Object.defineProperty(this, Symbol.for("nodejs.util.inspect.custom"), {
@@ -54,6 +58,12 @@ export class VerifierError extends SyscallError {
         `${this.stack ?? this.message}\n${this.explanation === undefined ? "" : `  ${this.explanation}\n`}  verifier log:\n${log.trimEnd().replace(/^/gm, "    ")}\n`,
     });
   }
+}
+
+/** What the kernel itself explains, where no message is known. */
+function explainByKernel(log: string): string | undefined {
+  const { report } = splitLog(log.slice(-TAIL));
+  return report && `${report.reason} ${report.suggestion}`.trim();
 }
 
 /** What a verifier log comes to. */
@@ -73,20 +83,29 @@ export interface LogSummary {
 export function summarizeLog(log: string): LogSummary {
   // The end says what is wrong; logs of a million lines are not taken apart.
   const tail = log.length > TAIL ? log.slice(log.indexOf("\n", log.length - TAIL) + 1) : log;
-  const lines = tail.split("\n").filter((line) => line.trim() !== "");
+  const { lines: before, report } = splitLog(tail);
+  const lines = before.split("\n").filter((line) => line.trim() !== "");
   let end = lines.length;
   while (end > 0 && BEHIND.test(lines[end - 1]!)) end--;
-  if (end === 0) return { message: "the verifier gave no reason", instruction: undefined };
-  const last = lines[end - 1]!;
+  const last = lines[end - 1];
+  if (report !== undefined && (last === undefined || INSTRUCTION.test(last) || last.startsWith("; "))) {
+    const count = countLines(log, log.length);
+    return {
+      message: `${report.title}: ${report.reason} (${count} lines in the log)`,
+      instruction: report.instruction ?? instructionAt(lines, end, ""),
+    };
+  }
+  if (last === undefined) return { message: "the verifier gave no reason", instruction: undefined };
   const first = DEPENDENT.test(last) && end > 1 && !INSTRUCTION.test(lines[end - 2]!) ? end - 2 : end - 1;
   const text = lines
     .slice(first, end)
     .map((line) => line.trim())
     .join(": ");
-  const left = countLines(log, log.length - tail.length) + lines.length - (end - first);
+  const elsewhere = countLines(log, log.length - tail.length) + countLines(tail.slice(before.length), Infinity);
+  const left = elsewhere + lines.length - (end - first);
   return {
     message: left > 0 ? `${text} (${left} more line${left === 1 ? "" : "s"} in the log)` : text,
-    instruction: instructionAt(lines, end, text),
+    instruction: report?.instruction ?? instructionAt(lines, end, text),
   };
 }
 
