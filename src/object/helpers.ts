@@ -1,7 +1,6 @@
 import { CallSource, Class, type Instruction, JumpOp } from "../asm/index.ts";
 import { findHelper } from "../kernel-abi/index.ts";
-import type { SyscallBackend } from "../syscall/backend.ts";
-import { probeFeature } from "../syscall/features.ts";
+import { type ProbeOptions, probeFeature } from "../syscall/features.ts";
 
 const CALL = Class.jmp | JumpOp.call;
 
@@ -14,11 +13,11 @@ function number(name: string): number {
  * `probe_read_user` by `probe_read`, and those for strings likewise (before Linux 5.5).
  *
  * @param instructions left as they are
- * @param backend shim, to ask the kernel
+ * @param options shim and token, to ask the kernel
  */
 export function replaceMissingHelpers(
   instructions: readonly Instruction[],
-  backend: SyscallBackend,
+  options: ProbeOptions,
 ): readonly Instruction[] {
   const replacements = new Map([
     [number("probe_read_kernel"), number("probe_read")],
@@ -28,6 +27,6 @@ export function replaceMissingHelpers(
   ]);
   const affected = (insn: Instruction): boolean =>
     insn.opcode === CALL && insn.src === CallSource.helper && replacements.has(insn.imm);
-  if (!instructions.some(affected) || probeFeature("probe_read_kernel", { backend }) !== false) return instructions;
+  if (!instructions.some(affected) || probeFeature("probe_read_kernel", options) !== false) return instructions;
   return instructions.map((insn) => (affected(insn) ? { ...insn, imm: replacements.get(insn.imm)! } : insn));
 }

@@ -3,8 +3,7 @@ import { gunzipSync } from "node:zlib";
 import { encodeUtf8 } from "../bytes/index.ts";
 import type { KconfigExternSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import type { SyscallBackend } from "../syscall/backend.ts";
-import { probeFeature } from "../syscall/features.ts";
+import { type ProbeOptions, probeFeature } from "../syscall/features.ts";
 import { kernelVersion } from "../syscall/host.ts";
 
 const TRISTATE: Readonly<Record<string, number>> = { n: 0, m: 1, y: 2 };
@@ -60,13 +59,11 @@ export function parseKernelConfig(text: string, names: ReadonlySet<string>): Map
 }
 
 /** Where values come from. */
-export interface KconfigSources {
+export interface KconfigSources extends ProbeOptions {
   /** Text of configuration that goes before the kernel's own. */
   readonly text?: string | undefined;
   /** Reads the kernel's configuration; called when something is missing. Default {@link readKernelConfig}. */
   readonly read?: (() => string | undefined) | undefined;
-  /** Shim, for what has to be probed. */
-  readonly backend: SyscallBackend;
   /** Names in `/proc/kallsyms`, for what has to be looked up there. */
   readonly hasSymbol: (name: string) => boolean;
 }
@@ -128,7 +125,7 @@ function virtualValue(extern: KconfigExternSpec, sources: KconfigSources): strin
     case "LINUX_KERNEL_VERSION":
       return String(kernelVersionCode());
     case "LINUX_HAS_BPF_COOKIE":
-      return probeFeature("bpf_cookie", { backend: sources.backend }) === true ? "1" : "0";
+      return probeFeature("bpf_cookie", sources) === true ? "1" : "0";
     case "LINUX_HAS_SYSCALL_WRAPPER":
       return sources.hasSymbol("__x64_sys_bpf") || sources.hasSymbol("__arm64_sys_bpf") ? "1" : "0";
     default:

@@ -113,7 +113,7 @@ export function loadTypes(
     const features: { -readonly [F in keyof BtfFeatures]: BtfFeatures[F] } = {};
     const wanted = needed(types);
     for (const [feature, probe] of PROBES) {
-      if (wanted.has(feature)) features[feature] = probeFeature(probe, { backend });
+      if (wanted.has(feature)) features[feature] = probeFeature(probe, { backend, token: options.token });
     }
     const lacking = Object.entries(features).filter(([, there]) => there === false);
     if (lacking.length > 0) {

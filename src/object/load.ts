@@ -14,14 +14,14 @@ import { loadProgram, type Program, type ProgramSpec } from "../programs/index.t
 import { findKernelSymbols } from "../symbols/kallsyms.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { mapUpdate, progBindMap } from "../syscall/commands.ts";
-import { probeFeature } from "../syscall/features.ts";
+import { type ProbeOptions, probeFeature } from "../syscall/features.ts";
 import type { KernelBtfCache } from "../syscall/kernel-btf.ts";
 import { pageSize } from "../syscall/memory.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
 import { type ArenaMemory, arenaDataOffset, mapArena, placeArenaData } from "./arena.ts";
 import { assembleObject } from "./assemble.ts";
 import { findAttachTarget } from "./attach-target.ts";
-import { Cleanup } from "./cleanup.ts";
+import { Cleanup, type Closable } from "./cleanup.ts";
 import { sizesOf } from "./codecs.ts";
 import { during } from "./errors.ts";
 import {
@@ -48,6 +48,7 @@ import { kernelProgramName } from "./names.ts";
 import type { BpfObject, LoadedTable } from "./object.ts";
 import { nameInLog } from "./poison.ts";
 import { type PreparedStructOps, prepareStructOps, type StructOpsMember } from "./struct-ops.ts";
+import { findToken } from "./token.ts";
 import type { AnyObjectTypes, NamesOf, ObjectMap, ObjectTypes } from "./types.ts";
 import { encodeVariable } from "./variable.ts";
 
@@ -85,8 +86,12 @@ export interface LoadObjectOptions<T extends ObjectTypes = AnyObjectTypes> exten
   readonly logLevel?: number | undefined;
   /** How keys, values, records and variables look: what 64-bit integers, arrays of `char` and enums are. */
   readonly values?: ValueOptions | undefined;
-  /** Descriptor of a BPF token (Linux 6.9), for maps, types and programs. */
-  readonly token?: number | undefined;
+  /**
+   * A BPF token (Linux 6.9) for maps, types and programs: its descriptor, or the path of a BPF file system that delegates.
+   * Default: the path in the environment variable `LIBBPF_BPF_TOKEN_PATH`; without it, in user namespaces, what
+   * `/sys/fs/bpf` delegates, if anything. `false` takes none.
+   */
+  readonly token?: number | string | false | undefined;
 }
 
 /**
@@ -137,6 +142,10 @@ class ObjectLoader {
   readonly #hooks: LoadHooks;
   readonly #cleanup: Cleanup;
   readonly #backend: SyscallBackend;
+  readonly #token: number | undefined;
+  readonly #madeToken: Closable | undefined;
+  /** How the kernel is asked for features. */
+  readonly #asking: ProbeOptions;
   readonly #kernel: KernelTypes;
   readonly #warnings: string[];
   readonly #modules: ModuleIndices = { descriptors: [], indices: new Map() };
@@ -153,6 +162,10 @@ class ObjectLoader {
     this.#hooks = hooks;
     this.#cleanup = cleanup;
     this.#backend = backendOf(options);
+    const token = findToken(this.#backend, options.token, cleanup);
+    this.#madeToken = typeof token === "object" ? token : undefined;
+    this.#token = typeof token === "object" ? token.number : token;
+    this.#asking = { backend: this.#backend, token: this.#token };
     this.#kernel = new KernelTypes(this.#backend, options.btfCache ?? new Map(), cleanup);
     this.#warnings = [...spec.warnings];
   }
@@ -176,11 +189,11 @@ class ObjectLoader {
     for (const [program, instructions] of programs) {
       const resolved = applyExterns(instructions, spec, externs, this.#kernel, this.#modules);
       const placed = this.#placeArena(poisonMissingMaps(resolved, missing));
-      programs.set(program, replaceMissingHelpers(placed, this.#backend));
+      programs.set(program, replaceMissingHelpers(placed, this.#asking));
     }
     const needsTypes = Object.values(spec.maps).some((map) => map.kind === "struct_ops" && map.autocreate);
     const types = loadTypes(this.#backend, spec, programs.values(), {
-      token: this.#options.token,
+      token: this.#token,
       required: needsTypes,
       warnings: this.#warnings,
     });
@@ -261,7 +274,7 @@ class ObjectLoader {
   /** Maps that are not created, with their numbers. */
   #missingMaps(): Map<string, number> {
     const missing = new Map<string, number>();
-    const globals = probeGlobals(this.#spec, this.#backend);
+    const globals = probeGlobals(this.#spec, this.#asking);
     for (const [index, [name, map]] of Object.entries(this.#spec.maps).entries()) {
       const possible = globals || map.kind !== "data";
       if (!(map.autocreate && possible) && this.#options.maps?.[name] === undefined) missing.set(name, index);
@@ -298,7 +311,7 @@ class ObjectLoader {
       const contents = new Uint8Array(map.valueSize);
       fillKconfig(kconfig, contents, spec.littleEndian, {
         text: this.#options.kconfig,
-        backend: this.#backend,
+        ...this.#asking,
         hasSymbol: (name) => findKernelSymbols(new Set([name])).has(name),
       });
       map.contents = contents;
@@ -342,7 +355,7 @@ class ObjectLoader {
       spec: this.#spec,
       types,
       prefix: this.#options.namePrefix ?? "",
-      token: this.#options.token,
+      token: this.#token,
       cleanup: this.#cleanup,
       warnings: this.#warnings,
       values: this.#options.values,
@@ -423,7 +436,7 @@ class ObjectLoader {
     return {
       type: program.type,
       name,
-      kernelName: probeFeature("prog_name", { backend: this.#backend }) === false ? "" : this.#nameOf(name),
+      kernelName: probeFeature("prog_name", this.#asking) === false ? "" : this.#nameOf(name),
       instructions: linked,
       license: this.#spec.license,
       expectedAttachType: attachType,
@@ -433,7 +446,7 @@ class ObjectLoader {
       attachBtfId: attachedTo?.id,
       attachBtf: attachedTo && this.#kernel.descriptor(attachedTo.module),
       fdArray: this.#modules.descriptors,
-      token: this.#options.token,
+      token: this.#token,
       btf:
         types === undefined || !types.functions
           ? undefined
@@ -450,7 +463,7 @@ class ObjectLoader {
   #attachType(program: ObjectProgramSpec): ProgramSpec["expectedAttachType"] {
     const { attachType, attachTypeOptional } = program;
     if (attachType === undefined || !attachTypeOptional) return attachType;
-    return probeFeature("expected_attach_type", { backend: this.#backend }) === false ? undefined : attachType;
+    return probeFeature("expected_attach_type", this.#asking) === false ? undefined : attachType;
   }
 
   #fillProgramArrays(maps: Readonly<Record<string, ObjectMap>>, loaded: Readonly<Record<string, Program>>): void {
@@ -468,7 +481,7 @@ class ObjectLoader {
       return map.kind === "data" && map.frozen;
     });
     if (constant.length === 0 || Object.keys(loaded).length === 0) return;
-    if (probeFeature("prog_bind_map", { backend: this.#backend }) === false) return;
+    if (probeFeature("prog_bind_map", this.#asking) === false) return;
     for (const program of Object.values(loaded)) {
       for (const [, map] of constant) progBindMap(program.owner, map.owner);
     }
@@ -501,6 +514,7 @@ class ObjectLoader {
     // Maps and programs hold the kernel's types now; nothing else needs the descriptors.
     this.#cleanup.release();
     types?.fd.close();
+    this.#madeToken?.close();
     this.#kernel.close();
     return object;
   }
@@ -510,9 +524,9 @@ function machineIsLittleEndian(): boolean {
   return new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
 }
 
-function probeGlobals(spec: ObjectSpec, backend: SyscallBackend): boolean {
+function probeGlobals(spec: ObjectSpec, asking: ProbeOptions): boolean {
   if (!Object.values(spec.maps).some((map) => map.kind === "data")) return true;
-  return probeFeature("global_data", { backend }) !== false;
+  return probeFeature("global_data", asking) !== false;
 }
 
 function unknownName(what: string, name: string, known: Readonly<Record<string, unknown>>): BpfError {

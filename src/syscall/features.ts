@@ -34,18 +34,22 @@ import { kernelBuffer, call as systemCall, toKernel } from "./call.ts";
 import { errnoName } from "./errno.ts";
 import { type BackendOption, backendOf } from "./select.ts";
 
+/** @internal Asks a kernel, with a BPF token where one is given: the result of the deciding call, or `-errno`. */
+export type Probe = (backend: SyscallBackend, token?: number) => number;
+
 /** What is known of a feature, and how a kernel is asked for it. */
 export interface Feature {
   /** What it is, in the kernel's terms. */
   readonly description: string;
   /** First release of Linux that has it. */
   readonly since: string;
-  /** @internal Asks: the result of the deciding call, or `-errno`. */
-  readonly probe: (backend: SyscallBackend) => number;
+  /** @internal */
+  readonly probe: Probe;
   /** @internal Errors that are as good as success: the kernel knew what was asked, and got further. */
   readonly fineErrors?: readonly string[] | undefined;
 }
 
+const BPF_F_TOKEN_FD = 0x10000;
 const PROGRAM = [mov(r0, 0), exit()];
 
 /** Makes something, gives it back at once, and says how that went. */
@@ -62,32 +66,37 @@ function loadRaw(
   type: ProgType,
   instructions: readonly Instruction[],
   more: ProgAttr,
+  token: number | undefined,
 ): number {
   const insns = toKernel(encode(instructions));
-  const attr = { prog_type: ProgType[type], insns, insn_cnt: insns.length / 8, license: "GPL", ...more };
+  const delegated = token === undefined ? {} : { prog_flags: BPF_F_TOKEN_FD, prog_token_fd: token };
+  const attr = { prog_type: ProgType[type], insns, insn_cnt: insns.length / 8, license: "GPL", ...more, ...delegated };
   return rawBpf(backend, "BPF_PROG_LOAD", progLoadAttr, attr).result;
 }
 
-function program(
-  type: ProgType,
-  instructions: readonly Instruction[] = PROGRAM,
-  more: ProgAttr = {},
-): (backend: SyscallBackend) => number {
-  return (backend) => closing(backend, loadRaw(backend, type, instructions, more));
+function program(type: ProgType, instructions: readonly Instruction[] = PROGRAM, more: ProgAttr = {}): Probe {
+  return (backend, token) => closing(backend, loadRaw(backend, type, instructions, more, token));
 }
 
-function createRaw(backend: SyscallBackend, more: AttrValues<typeof mapCreateAttr>): number {
-  const attr = { map_type: MapType.array, key_size: 4, value_size: 32, max_entries: 1, ...more };
+function createRaw(backend: SyscallBackend, more: AttrValues<typeof mapCreateAttr>, token: number | undefined): number {
+  const flags = Number(more.map_flags ?? 0);
+  const delegated = token === undefined ? {} : { map_flags: flags | BPF_F_TOKEN_FD, map_token_fd: token };
+  const attr = { map_type: MapType.array, key_size: 4, value_size: 32, max_entries: 1, ...more, ...delegated };
   return rawBpf(backend, "BPF_MAP_CREATE", mapCreateAttr, attr).result;
 }
 
-function map(more: AttrValues<typeof mapCreateAttr>): (backend: SyscallBackend) => number {
-  return (backend) => closing(backend, createRaw(backend, more));
+function map(more: AttrValues<typeof mapCreateAttr>): Probe {
+  return (backend, token) => closing(backend, createRaw(backend, more, token));
 }
 
 /** Does something with a map, and closes it. */
-function withMap(backend: SyscallBackend, more: AttrValues<typeof mapCreateAttr>, use: (fd: number) => number): number {
-  const fd = createRaw(backend, more);
+function withMap(
+  backend: SyscallBackend,
+  more: AttrValues<typeof mapCreateAttr>,
+  token: number | undefined,
+  use: (fd: number) => number,
+): number {
+  const fd = createRaw(backend, more, token);
   if (fd < 0) return fd;
   try {
     return use(fd);
@@ -96,10 +105,14 @@ function withMap(backend: SyscallBackend, more: AttrValues<typeof mapCreateAttr>
   }
 }
 
-function btf(...types: readonly BtfTypeSpec[]): (backend: SyscallBackend) => number {
-  return (backend) => {
+function btf(...types: readonly BtfTypeSpec[]): Probe {
+  return (backend, token) => {
     const image = toKernel(encodeBtf([{ kind: "int", name: "int", size: 4, signed: true }, ...types]));
-    const { result } = rawBpf(backend, "BPF_BTF_LOAD", btfLoadAttr, { btf: image, btf_size: image.length });
+    const { result } = rawBpf(backend, "BPF_BTF_LOAD", btfLoadAttr, {
+      btf: image,
+      btf_size: image.length,
+      ...(token === undefined ? {} : { btf_flags: BPF_F_TOKEN_FD, btf_token_fd: token }),
+    });
     return closing(backend, result);
   };
 }
@@ -146,9 +159,12 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
     global_data: {
       description: "global variables",
       since: "5.2",
-      probe: (backend) =>
-        withMap(backend, {}, (fd) =>
-          program("socket_filter", [ldMapValue(r1, fd, 16), store("u64", r1, 0, 42), mov(r0, 0), exit()])(backend),
+      probe: (backend, token) =>
+        withMap(backend, {}, token, (fd) =>
+          program("socket_filter", [ldMapValue(r1, fd, 16), store("u64", r1, 0, 42), mov(r0, 0), exit()])(
+            backend,
+            token,
+          ),
         ),
     },
     mmapable: {
@@ -177,8 +193,8 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
     map_batch: {
       description: "batches of map operations",
       since: "5.6",
-      probe: (backend) =>
-        withMap(backend, { map_type: MapType.hash, value_size: 4 }, (fd) => {
+      probe: (backend, token) =>
+        withMap(backend, { map_type: MapType.hash, value_size: 4 }, token, (fd) => {
           const attr = { map_fd: fd, keys: kernelBuffer(4), values: kernelBuffer(4), count: 1 };
           return rawBpf(backend, "BPF_MAP_UPDATE_BATCH", mapBatchAttr, attr).result;
         }),
@@ -186,9 +202,9 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
     prog_bind_map: {
       description: "binding maps to programs",
       since: "5.10",
-      probe: (backend) =>
-        withMap(backend, {}, (fd) => {
-          const prog = loadRaw(backend, "socket_filter", PROGRAM, {});
+      probe: (backend, token) =>
+        withMap(backend, {}, token, (fd) => {
+          const prog = loadRaw(backend, "socket_filter", PROGRAM, {}, token);
           if (prog < 0) return prog;
           const attr = { prog_fd: prog, map_fd: fd };
           const { result } = rawBpf(backend, "BPF_PROG_BIND_MAP", progBindMapAttr, attr);
@@ -210,8 +226,8 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
       description: "bpf_link for perf events",
       since: "5.15",
       // Descriptors that cannot be: where such links are known, that is what is wrong.
-      probe: (backend) => {
-        const prog = loadRaw(backend, "tracepoint", PROGRAM, {});
+      probe: (backend, token) => {
+        const prog = loadRaw(backend, "tracepoint", PROGRAM, {}, token);
         if (prog < 0) return prog;
         const attr = { prog_fd: prog, target_fd: 0x7fffffff, attach_type: AttachType.perf_event };
         const { result } = rawBpf(backend, "BPF_LINK_CREATE", linkCreateAttr, attr);
@@ -272,6 +288,12 @@ export type FeatureName =
 // These say something about this process, or this moment, and nothing about the kernel.
 const INCONCLUSIVE = new Set(["EPERM", "EMFILE", "ENFILE", "ENOMEM", "EAGAIN", "EINTR", "ENOSYS"]);
 
+/** How a kernel is asked. */
+export interface ProbeOptions extends BackendOption {
+  /** Descriptor of a BPF token (Linux 6.9): what it does not allow cannot be told. */
+  readonly token?: number | undefined;
+}
+
 const known = new WeakMap<SyscallBackend, Map<FeatureName, boolean>>();
 
 /**
@@ -279,7 +301,7 @@ const known = new WeakMap<SyscallBackend, Map<FeatureName, boolean>>();
  * none, for want of privileges or memory, is not.
  *
  * @param name feature
- * @param options shim
+ * @param options shim, token
  * @returns `undefined` when it cannot be told
  *
  * @example
@@ -289,7 +311,7 @@ const known = new WeakMap<SyscallBackend, Map<FeatureName, boolean>>();
  * if (probeFeature("mmapable") === false) console.log("global variables are read by system calls here");
  * ```
  */
-export function probeFeature(name: FeatureName, options: BackendOption = {}): boolean | undefined {
+export function probeFeature(name: FeatureName, options: ProbeOptions = {}): boolean | undefined {
   const backend = backendOf(options);
   let answers = known.get(backend);
   if (answers === undefined) {
@@ -299,7 +321,7 @@ export function probeFeature(name: FeatureName, options: BackendOption = {}): bo
   const before = answers.get(name);
   if (before !== undefined) return before;
   const { probe, fineErrors } = FEATURES[name];
-  const result = probe(backend);
+  const result = probe(backend, options.token);
   const error = result < 0 ? errnoName(result) : undefined;
   if (error !== undefined && INCONCLUSIVE.has(error)) return undefined;
   const answer = error === undefined || fineErrors?.includes(error) === true;
@@ -311,10 +333,10 @@ export function probeFeature(name: FeatureName, options: BackendOption = {}): bo
  * Checks that the kernel has a feature. When it cannot be told, it is taken to be there: what needs it will say more.
  *
  * @param name feature
- * @param options shim
+ * @param options shim, token
  * @throws NotSupportedError with the first release that has it
  */
-export function requireFeature(name: FeatureName, options: BackendOption = {}): void {
+export function requireFeature(name: FeatureName, options: ProbeOptions = {}): void {
   if (probeFeature(name, options) !== false) return;
   const { description, since } = FEATURES[name];
   throw new NotSupportedError(description, { minimumKernel: since });

@@ -49,7 +49,14 @@ export {
   type FakeRequest,
 } from "./fake.ts";
 export { Fd, objectKind } from "./fd.ts";
-export { FEATURES, type Feature, type FeatureName, probeFeature, requireFeature } from "./features.ts";
+export {
+  FEATURES,
+  type Feature,
+  type FeatureName,
+  type ProbeOptions,
+  probeFeature,
+  requireFeature,
+} from "./features.ts";
 export { type CallNeeds, permissionHint, requiredCapabilities } from "./hints.ts";
 export {
   type Capability,

@@ -134,7 +134,7 @@ for (const file of ["packet-count.el.o", "maps.el.o", "struct-ops.el.o", "arena.
       if (loaded) for (const name of pins) unpin(`${pinFolder}/${name}`);
       return [...kernelDescriptors().filter((entry) => !before.includes(entry)), ...(loaded ? [] : pins)];
     };
-    for (const kind of KINDS.slice(0, rounds(2, KINDS.length))) {
+    for (const kind of KINDS.slice(0, rounds(1, KINDS.length))) {
       const options = { btfCache: cache, pinFolder };
       const { calls, refused } = everyFault(() => kernel, fixture(file), options, kind, left);
       const from = kind.lasting ? "and all behind it" : "alone";
