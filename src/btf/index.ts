@@ -25,6 +25,7 @@ export { essentialName } from "./names.ts";
 export { type ToCOptions, toC } from "./print/c.ts";
 export { type FormatOptions, format } from "./print/format.ts";
 export { type ToTypeScriptOptions, toTypeScript } from "./print/typescript.ts";
+export { functionInfos, lineInfos, type ProgramCode, type ProgramFunction } from "./program-info.ts";
 export { type BtfMemberSpec, type BtfTypeSpec, mapReferences, referencesOf } from "./spec.ts";
 export { StringTable } from "./strings.ts";
 export { type RenumberedTypes, type SubsetBtfOptions, subsetBtf } from "./subset.ts";

@@ -16,7 +16,6 @@ export {
 export type { LinkInput } from "./link/input.ts";
 export { linkObjects } from "./link/link.ts";
 export { createObjectSpec, type NewMap, type NewObject, type NewProgram } from "./object/create.ts";
-export { functionInfos, lineInfos, type ProgramCode } from "./object/info.ts";
 export { jumpTableOffsets } from "./object/jump-tables.ts";
 export { type ParseObjectOptions, parseObject } from "./object/parse.ts";
 export { matchSection, SECTION_RULES, type SectionMatch, type SectionRule, sectionHint } from "./object/sections.ts";

@@ -10,8 +10,8 @@ test("the module exports these names and no others", () => {
 
 const EXPORTS = `
 CORE_POISON StringTable applyFixup applyFixups codec computeFixups coreRelocation coreRelocationsOf createBtfBuilder
-dedupBtf distillBtf downgradeBtf encodeBtf encodeBtfExt encodeFuncInfo encodeLineInfo essentialName format formatRelocation
-layoutBtf mapReferences openBtf readBtfExt referencesOf relocateBtf stringsOfExt subsetBtf toC
+dedupBtf distillBtf downgradeBtf encodeBtf encodeBtfExt encodeFuncInfo encodeLineInfo essentialName format formatRelocation functionInfos
+layoutBtf lineInfos mapReferences openBtf readBtfExt referencesOf relocateBtf stringsOfExt subsetBtf toC
 toTypeScript typesCompatible validateBtf
 `
   .trim()

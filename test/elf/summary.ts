@@ -1,5 +1,5 @@
-import type { Btf } from "../../src/btf/index.ts";
-import { functionInfos, lineInfos, type ObjectMapSpec, type ObjectSpec } from "../../src/elf/index.ts";
+import { type Btf, functionInfos, lineInfos } from "../../src/btf/index.ts";
+import type { ObjectMapSpec, ObjectSpec } from "../../src/elf/index.ts";
 
 /** How a type looks, without its number: the same text for the same type in different BTF. */
 export function describe(btf: Btf | undefined, id: number, depth = 0): string {

@@ -12,11 +12,10 @@ import {
   slotsOf,
   withMeta,
 } from "../../asm/index.ts";
-import type { LineInfo, TypeId } from "../../btf/index.ts";
+import { type LineInfo, lineInfos, type TypeId } from "../../btf/index.ts";
 import { ElfError } from "../../errors.ts";
 import { elfError } from "../errors.ts";
 import { findFunctions } from "../object/find-functions.ts";
-import { lineInfos } from "../object/info.ts";
 import type { ObjectProgramSpec, ObjectSpec } from "../object/spec.ts";
 
 const CALL = Class.jmp | JumpOp.call;

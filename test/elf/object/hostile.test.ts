@@ -1,10 +1,15 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { applyFixups, computeFixups, coreRelocationsOf, openBtf } from "../../../src/btf/index.ts";
 import {
+  applyFixups,
+  computeFixups,
+  coreRelocationsOf,
   functionInfos,
-  getVariable,
   lineInfos,
+  openBtf,
+} from "../../../src/btf/index.ts";
+import {
+  getVariable,
   linkObjects,
   type ObjectSpec,
   parseObject,

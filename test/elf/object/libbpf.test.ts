@@ -6,16 +6,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { buildLibbpfPeer } from "../../../bench/build-peer.ts";
 import { encode, type Instruction, link, slotsOf } from "../../../src/asm/index.ts";
-import { openBtf } from "../../../src/btf/index.ts";
+import { functionInfos, lineInfos, openBtf } from "../../../src/btf/index.ts";
 import { fromHex, toHex } from "../../../src/bytes/index.ts";
-import {
-  functionInfos,
-  lineInfos,
-  type ObjectMapSpec,
-  type ObjectProgramSpec,
-  type ObjectSpec,
-  parseObject,
-} from "../../../src/elf/index.ts";
+import { type ObjectMapSpec, type ObjectProgramSpec, type ObjectSpec, parseObject } from "../../../src/elf/index.ts";
 import { ElfError } from "../../../src/errors.ts";
 import { AttachType, BPF_F_MMAPABLE, MapType, ProgType } from "../../../src/kernel-abi/index.ts";
 import { missing, type Requirement, repository, rounds, skip } from "../../support/harness.ts";

@@ -1,11 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { encode, link } from "../../../src/asm/index.ts";
-import { validateBtf } from "../../../src/btf/index.ts";
+import { functionInfos, lineInfos, validateBtf } from "../../../src/btf/index.ts";
 import {
-  functionInfos,
   type KconfigExternSpec,
-  lineInfos,
   matchSection,
   type ObjectMapSpec,
   type ObjectSpec,

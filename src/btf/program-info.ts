@@ -1,18 +1,25 @@
 // Browser-safe.
 
-import { type Instruction, slotsOf } from "../../asm/index.ts";
-import type { FuncInfo, LineInfo } from "../../btf/index.ts";
-import { BpfError } from "../../errors.ts";
-import type { FunctionSpec } from "./spec.ts";
+import { type Instruction, slotsOf } from "../asm/index.ts";
+import type { FuncInfo, LineInfo } from "./ext.ts";
+import type { TypeId } from "./types.ts";
 
 const SLOT_BYTES = 8;
+
+/** A function of a program, and its type. */
+export interface ProgramFunction {
+  /** Label of its first instruction. */
+  readonly label: string;
+  /** Its type, a `func`; `undefined` when nothing is known of it. */
+  readonly type: number | undefined;
+}
 
 /** What {@link functionInfos} and {@link lineInfos} need of a program. */
 export interface ProgramCode {
   /** Its instructions, as they will be loaded. */
   readonly instructions: readonly Instruction[];
-  /** Its functions, by their labels. */
-  readonly functions: readonly FunctionSpec[];
+  /** Its functions, by their labels. Those whose label is not in the program (any more) do not count. */
+  readonly functions: readonly ProgramFunction[];
 }
 
 /**
@@ -20,30 +27,28 @@ export interface ProgramCode {
  *
  * @param program its instructions and functions
  * @returns offsets from the start of the program, for `encodeFuncInfo`; none when the type of one function is not
- *   known, because the kernel takes all or none
- * @throws BpfError `ERR_ASM_LABEL` when the label of a function is not in the program
+ *   known, or the program does not begin with a function, because the kernel takes all or none
  */
 export function functionInfos(program: ProgramCode): FuncInfo[] {
-  const starts = startsOf(program);
   const infos: FuncInfo[] = [];
-  for (const [index, { type }] of program.functions.entries()) {
+  for (const [insnOffset, { type }] of startsOf(program)) {
     if (type === undefined) return [];
-    infos.push({ insnOffset: starts[index]!, type });
+    infos.push({ insnOffset, type: type as TypeId });
   }
-  return infos.sort((a, b) => a.insnOffset - b.insnOffset);
+  return infos[0]?.insnOffset === 0 ? infos : [];
 }
 
 /**
- * The source lines of a program as `BPF_PROG_LOAD` wants them, in ascending order. An instruction without a line of its
- * own belongs to the one before it.
+ * The source lines of a program as `BPF_PROG_LOAD` wants them, in ascending order: one where each function begins, and
+ * wherever the line is another object than that of the instruction before. An instruction without a line of its own
+ * belongs to the one before it.
  *
  * @param program its instructions and functions
  * @returns offsets from the start of the program, for `encodeLineInfo`; none when a function begins without a line,
  *   because the kernel wants one there
- * @throws BpfError `ERR_ASM_LABEL` when the label of a function is not in the program
  */
 export function lineInfos(program: ProgramCode): LineInfo[] {
-  const starts = new Set(startsOf(program));
+  const starts = startsOf(program);
   const infos: LineInfo[] = [];
   let offset = 0;
   let last: unknown;
@@ -62,17 +67,15 @@ export function lineInfos(program: ProgramCode): LineInfo[] {
   return infos;
 }
 
-/** Offset of each function, in bytes. */
-function startsOf({ instructions, functions }: ProgramCode): number[] {
-  const places = new Map<string, number>();
+/** Functions by their offset in bytes, in ascending order. */
+function startsOf({ instructions, functions }: ProgramCode): Map<number, ProgramFunction> {
+  const byLabel = new Map(functions.map((func) => [func.label, func]));
+  const starts = new Map<number, ProgramFunction>();
   let offset = 0;
   for (const insn of instructions) {
-    for (const label of insn.meta?.labels ?? []) places.set(label, offset);
+    const label = insn.meta?.labels?.find((each) => byLabel.has(each));
+    if (label !== undefined) starts.set(offset, byLabel.get(label)!);
     offset += slotsOf(insn) * SLOT_BYTES;
   }
-  return functions.map(({ label }) => {
-    const place = places.get(label);
-    if (place === undefined) throw new BpfError("ERR_ASM_LABEL", `Function "${label}" is not in the program`);
-    return place;
-  });
+  return starts;
 }
