@@ -76,7 +76,7 @@ export const FLAG_FILES: readonly { file: string; wanted: RegExp; unwanted: RegE
   {
     file: "netlink",
     wanted:
-      /^(RTM_(NEW|DEL|GET|SET)(LINK|QDISC|TFILTER|CHAIN)|NLMSGERR_ATTR_\w+|TCA_(BPF|ACT_BPF)_\w+|IFLA_XDP_\w+|XDP_ATTACHED_\w+|TCA_(UNSPEC|KIND|OPTIONS|STATS|XSTATS|RATE|FCNT|STATS2|STAB|PAD|DUMP_INVISIBLE|CHAIN|HW_OFFLOAD|INGRESS_BLOCK|EGRESS_BLOCK|DUMP_FLAGS|EXT_WARN_MSG)|IFLA_(IFNAME|MTU|LINK|MASTER|LINKINFO|XDP|NET_NS_FD|NET_NS_PID|GROUP|ALT_IFNAME|INFO_KIND|INFO_DATA|PARENT_DEV_NAME|NETKIT_\w+))$/,
+      /^(RTM_(NEW|DEL|GET|SET)(LINK|QDISC|TFILTER|CHAIN|ROUTE)|LWT_BPF_\w+|LWTUNNEL_ENCAP_BPF|RTA_(DST|OIF|GATEWAY|PRIORITY|TABLE|ENCAP|ENCAP_TYPE)|NLMSGERR_ATTR_\w+|TCA_(BPF|ACT_BPF)_\w+|IFLA_XDP_\w+|XDP_ATTACHED_\w+|TCA_(UNSPEC|KIND|OPTIONS|STATS|XSTATS|RATE|FCNT|STATS2|STAB|PAD|DUMP_INVISIBLE|CHAIN|HW_OFFLOAD|INGRESS_BLOCK|EGRESS_BLOCK|DUMP_FLAGS|EXT_WARN_MSG)|IFLA_(IFNAME|MTU|LINK|MASTER|LINKINFO|XDP|NET_NS_FD|NET_NS_PID|GROUP|ALT_IFNAME|INFO_KIND|INFO_DATA|PARENT_DEV_NAME|NETKIT_\w+))$/,
     unwanted: /^__|_MAX$/,
   },
 ];
@@ -124,6 +124,7 @@ export const STRUCT_FILES: Readonly<Record<string, readonly StructSource[]>> = {
     struct("nlAttr", "nlattr", "Start of a netlink attribute."),
     struct("ifInfoMsg", "ifinfomsg", "Message about a network interface."),
     struct("tcMsg", "tcmsg", "Message about traffic control."),
+    struct("rtMsg", "rtmsg", "Message about a route."),
     struct("sockaddrNl", "sockaddr_nl", "Netlink address."),
   ],
   contexts: [

@@ -99,6 +99,33 @@ export const IFLA_XDP_SKB_PROG_ID = 6;
 /** `IFLA_XDP_UNSPEC`: 0x0. */
 export const IFLA_XDP_UNSPEC = 0;
 
+/** `LWTUNNEL_ENCAP_BPF`: 0x6. */
+export const LWTUNNEL_ENCAP_BPF = 6;
+
+/** `LWT_BPF_IN`: 0x1. */
+export const LWT_BPF_IN = 1;
+
+/** `LWT_BPF_OUT`: 0x2. */
+export const LWT_BPF_OUT = 2;
+
+/** `LWT_BPF_PROG_FD`: 0x1. */
+export const LWT_BPF_PROG_FD = 1;
+
+/** `LWT_BPF_PROG_NAME`: 0x2. */
+export const LWT_BPF_PROG_NAME = 2;
+
+/** `LWT_BPF_PROG_UNSPEC`: 0x0. */
+export const LWT_BPF_PROG_UNSPEC = 0;
+
+/** `LWT_BPF_UNSPEC`: 0x0. */
+export const LWT_BPF_UNSPEC = 0;
+
+/** `LWT_BPF_XMIT`: 0x3. */
+export const LWT_BPF_XMIT = 3;
+
+/** `LWT_BPF_XMIT_HEADROOM`: 0x4. */
+export const LWT_BPF_XMIT_HEADROOM = 4;
+
 /** `NLMSGERR_ATTR_COOKIE`: 0x3. */
 export const NLMSGERR_ATTR_COOKIE = 3;
 
@@ -120,6 +147,27 @@ export const NLMSGERR_ATTR_POLICY = 4;
 /** `NLMSGERR_ATTR_UNUSED`: 0x0. */
 export const NLMSGERR_ATTR_UNUSED = 0;
 
+/** `RTA_DST`: 0x1. */
+export const RTA_DST = 1;
+
+/** `RTA_ENCAP`: 0x16. */
+export const RTA_ENCAP = 22;
+
+/** `RTA_ENCAP_TYPE`: 0x15. */
+export const RTA_ENCAP_TYPE = 21;
+
+/** `RTA_GATEWAY`: 0x5. */
+export const RTA_GATEWAY = 5;
+
+/** `RTA_OIF`: 0x4. */
+export const RTA_OIF = 4;
+
+/** `RTA_PRIORITY`: 0x6. */
+export const RTA_PRIORITY = 6;
+
+/** `RTA_TABLE`: 0xf. */
+export const RTA_TABLE = 15;
+
 /** `RTM_DELCHAIN`: 0x65. */
 export const RTM_DELCHAIN = 101;
 
@@ -128,6 +176,9 @@ export const RTM_DELLINK = 17;
 
 /** `RTM_DELQDISC`: 0x25. */
 export const RTM_DELQDISC = 37;
+
+/** `RTM_DELROUTE`: 0x19. */
+export const RTM_DELROUTE = 25;
 
 /** `RTM_DELTFILTER`: 0x2d. */
 export const RTM_DELTFILTER = 45;
@@ -141,6 +192,9 @@ export const RTM_GETLINK = 18;
 /** `RTM_GETQDISC`: 0x26. */
 export const RTM_GETQDISC = 38;
 
+/** `RTM_GETROUTE`: 0x1a. */
+export const RTM_GETROUTE = 26;
+
 /** `RTM_GETTFILTER`: 0x2e. */
 export const RTM_GETTFILTER = 46;
 
@@ -152,6 +206,9 @@ export const RTM_NEWLINK = 16;
 
 /** `RTM_NEWQDISC`: 0x24. */
 export const RTM_NEWQDISC = 36;
+
+/** `RTM_NEWROUTE`: 0x18. */
+export const RTM_NEWROUTE = 24;
 
 /** `RTM_NEWTFILTER`: 0x2c. */
 export const RTM_NEWTFILTER = 44;

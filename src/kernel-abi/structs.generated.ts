@@ -326,6 +326,23 @@ export const tcMsg = {
   },
 } as const;
 
+/** Message about a route. */
+export const rtMsg = {
+  name: "rtmsg",
+  size: 12,
+  fields: {
+    rtm_family: { offset: 0, size: 1, type: "u8" },
+    rtm_dst_len: { offset: 1, size: 1, type: "u8" },
+    rtm_src_len: { offset: 2, size: 1, type: "u8" },
+    rtm_tos: { offset: 3, size: 1, type: "u8" },
+    rtm_table: { offset: 4, size: 1, type: "u8" },
+    rtm_protocol: { offset: 5, size: 1, type: "u8" },
+    rtm_scope: { offset: 6, size: 1, type: "u8" },
+    rtm_type: { offset: 7, size: 1, type: "u8" },
+    rtm_flags: { offset: 8, size: 4, type: "u32" },
+  },
+} as const;
+
 /** Netlink address. */
 export const sockaddrNl = {
   name: "sockaddr_nl",

@@ -61,7 +61,11 @@ export function linkError(program: Program, errno: number, options: CreateLinkOp
   const name = errnoName(errno);
   const action = `Cannot attach ${program.owner.label} to ${options.target}`;
   const [major, minor] = options.since.split(".").map(Number);
-  const failed = bpfError("BPF_LINK_CREATE", errno, { action, detail: options.meanings?.[name] });
+  const failed = bpfError("BPF_LINK_CREATE", errno, {
+    action,
+    detail: options.meanings?.[name],
+    attachType: options.attachType,
+  });
   // The kernel answers EINVAL both to what it does not know and to what it does not like.
   if ((name === "EINVAL" || name === "EOPNOTSUPP") && kernelOlderThan(major!, minor!)) {
     const feature = `Attaching to ${options.target} (${options.type} link)`;

@@ -1,3 +1,4 @@
+export { attachCgroup, CGROUP_ATTACH_TYPES, type CgroupOptions } from "./cgroup.ts";
 export type { LinkInfo, PerfEventTarget } from "./info.ts";
 export {
   attachIterator,
@@ -16,7 +17,12 @@ export {
 } from "./kprobe.ts";
 export { attachKprobeMulti, type KprobeMultiOptions } from "./kprobe-multi.ts";
 export { type HasDescriptor, Link, type UpdateLinkOptions } from "./link.ts";
+export { attachLirc } from "./lirc.ts";
+export { attachLwt, type LwtRoute } from "./lwt.ts";
+export { attachNetfilter, type NetfilterFamily, type NetfilterHook, type NetfilterTarget } from "./netfilter.ts";
+export { attachNetns, type NetnsOptions } from "./netns.ts";
 export { describeLink, listLinks, openLinkById, openPinnedLink } from "./open.ts";
+export type { Neighbour, Order, OrderOptions } from "./order.ts";
 export {
   attachPerfEvent,
   type HardwareEvent,
@@ -24,6 +30,27 @@ export {
   type PerfEventSource,
   type SoftwareEvent,
 } from "./perf-event.ts";
+export {
+  type Attached,
+  type AttachedProgram,
+  type AttachTarget,
+  type QueryOptions,
+  queryAttached,
+} from "./query.ts";
+export { attachReuseport, attachSocketFilter, type SocketLike, socketDescriptor } from "./socket.ts";
+export { attachSockmap, type HasMapOwner, type SockmapOptions } from "./sockmap.ts";
+export { attachStructOps, type StructOpsMap, type StructOpsOptions, writeStructOps } from "./struct-ops.ts";
+export type { NetworkNamespace } from "./targets.ts";
+export {
+  attachTc,
+  listTcFilters,
+  type TcDirection,
+  type TcFilter,
+  type TcFilterPlace,
+  TcLink,
+  type TcOptions,
+} from "./tc.ts";
+export { attachNetkit, attachTcx, type NetkitOptions, type TcxOptions } from "./tcx.ts";
 export {
   attachRawTracepoint,
   attachTracepoint,
@@ -38,3 +65,4 @@ export {
   type TracingMultiOptions,
   type TracingOptions,
 } from "./tracing.ts";
+export { attachXdp, type XdpOptions } from "./xdp.ts";

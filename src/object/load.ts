@@ -499,7 +499,7 @@ class ObjectLoader {
         const fd = programs[place.program]?.fd;
         if (fd !== undefined) value.set(words(fd), place.offset);
       }
-      tables.set(name, { map: maps[name]!, value, link: this.#spec.maps[name]!.structOps!.link });
+      tables.set(name, { map: maps[name]!, value });
     }
     const object = assembleObject<T>({
       backend: this.#backend,

@@ -37,6 +37,7 @@ interface ProgramMessage {
   readonly type: Program["type"];
   readonly name: string;
   readonly log: string;
+  readonly expectedAttachType: Program["expectedAttachType"];
 }
 
 /** Takes a specification apart. */
@@ -74,8 +75,8 @@ export function objectToMessage(object: BpfObject<AnyObjectTypes>): ObjectMessag
   return {
     spec: specToMessage({ ...spec, programs: light }),
     maps: Object.entries(maps).map(([name, { owner, description }]) => [name, fdMessage(owner), description]),
-    programs: Object.entries(programs).map(([key, { owner, type, name, log }]) => {
-      return [key, fdMessage(owner), { type, name, log }];
+    programs: Object.entries(programs).map(([key, { owner, type, name, log, expectedAttachType }]) => {
+      return [key, fdMessage(owner), { type, name, log, expectedAttachType }];
     }),
     tables: [...tables].map(([name, { value, link }]) => [name, { value, link }]),
     arenas: [...arenas].map(([name, { address }]) => [name, address]),
@@ -109,8 +110,8 @@ export function objectFromMessage<T extends ObjectTypes>(
     maps[name] = typedHandle(spec.maps[name]!, { owner, description }, { spec, values });
   }
   const programs: Record<string, Program> = Object.create(null);
-  for (const [key, { number, label }, { type, name, log }] of message.programs) {
-    programs[key] = new Program(new Fd(backend, number, label), type, name, log);
+  for (const [key, { number, label }, { type, name, log, expectedAttachType }] of message.programs) {
+    programs[key] = new Program(new Fd(backend, number, label), type, name, log, expectedAttachType);
   }
   const tables = new Map<string, LoadedTable>();
   for (const [name, table] of message.tables) tables.set(name, { ...table, map: maps[name]! });

@@ -1,10 +1,8 @@
 import { closest } from "../bytes/index.ts";
 import type { ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import { AttachType } from "../kernel-abi/index.ts";
-import { Link } from "../links/index.ts";
+import { attachStructOps, type Link } from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
-import { linkCreate, mapDelete, mapUpdate } from "../syscall/commands.ts";
 import type { LoadedParts } from "./assemble.ts";
 import { attachBySection } from "./attach.ts";
 import { Cleanup, type Closable } from "./cleanup.ts";
@@ -16,8 +14,6 @@ export interface LoadedTable {
   readonly map: ObjectMap;
   /** The kernel's value, with the descriptors of programs. */
   readonly value: Uint8Array;
-  /** Whether it takes effect by a link. */
-  readonly link: boolean;
 }
 
 /** What a {@link BpfObject} is made of. */
@@ -112,7 +108,6 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
     const programs = this.programs as Readonly<Record<string, Program>>;
     const made = new Cleanup();
     const links: Record<string, Link> = Object.create(null);
-    const others: Closable[] = [];
     try {
       for (const name of options.programs ?? Object.keys(programs)) {
         const link = attachBySection(pick(programs, name, "loaded program"), this.spec.programs[name]!);
@@ -121,15 +116,13 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
       for (const name of options.structOps ?? this.#tables.keys()) {
         const table = this.#tables.get(name);
         if (table === undefined) throw new BpfError("ERR_OBJECT", `The object has no struct_ops map "${name}"`);
-        const link = attachTable(table);
-        if (link instanceof Link) links[name] = made.add(link);
-        else others.push(made.add(link));
+        links[name] = made.add(attachStructOps(table.map, { value: table.value }));
       }
     } catch (error) {
       made.close();
       throw error;
     }
-    return new ObjectLinks(links, others);
+    return new ObjectLinks(links);
   }
 
   /** Closes programs, maps and variables. Idempotent. */
@@ -143,22 +136,18 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
   }
 }
 
-/** Attachments of an object's programs. */
+/** Attachments of an object's programs and tables. */
 export class ObjectLinks {
-  /** Attachments by name of the program. */
+  /** Attachments by name of the program, or of the `struct_ops` map. */
   readonly links: Readonly<Record<string, Link>>;
 
-  readonly #others: Closable[];
-
   /** @internal made by `BpfObject.attach` */
-  constructor(links: Readonly<Record<string, Link>>, others: Closable[] = []) {
+  constructor(links: Readonly<Record<string, Link>>) {
     this.links = links;
-    this.#others = others;
   }
 
   /** Detaches all, the last one first. Idempotent. */
   close(): void {
-    for (const other of this.#others.splice(0).reverse()) other.close();
     for (const link of Object.values(this.links).reverse()) link.close();
   }
 
@@ -166,16 +155,6 @@ export class ObjectLinks {
   [Symbol.dispose](): void {
     this.close();
   }
-}
-
-/** Puts a table into effect: a link, or for those without one, something that takes it out again. */
-function attachTable({ map, value, link }: LoadedTable): Link | Closable {
-  const key = new Uint8Array(4);
-  mapUpdate(map.owner, key, value);
-  if (!link) return { close: () => mapDelete(map.owner, key) };
-  const attr = { map_fd: map.fd, attach_type: AttachType.struct_ops };
-  const label = `struct_ops ${map.owner.label}`;
-  return new Link(label, { type: "struct_ops", fd: linkCreate(map.owner.backend, attr, label) });
 }
 
 function pick<R extends object, N extends keyof R & string>(record: R, name: N, what: string): R[N] {

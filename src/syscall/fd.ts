@@ -51,10 +51,7 @@ export class Fd {
    * @throws SyscallError `EMFILE`; BpfError `ERR_CLOSED`
    */
   duplicate(): Fd {
-    const args = [this.number, F_DUPFD_CLOEXEC, 3];
-    const number = call(this.backend, "fcntl", args, () => ({ fd: this.#number, cmd: "F_DUPFD_CLOEXEC", arg: 3 }));
-    if (number < 0) throw new SyscallError(`Cannot duplicate ${this.label}`, "fcntl", number);
-    return new Fd(this.backend, number, this.label);
+    return duplicateDescriptor(this.backend, this.number, this.label);
   }
 
   /** Closes the descriptor. Idempotent. */
@@ -69,6 +66,26 @@ export class Fd {
   [Symbol.dispose](): void {
     this.close();
   }
+}
+
+/**
+ * A descriptor of one's own for what another owner has open.
+ *
+ * @internal
+ * @param backend shim
+ * @param number open descriptor, which stays open
+ * @param label what it is, for messages
+ * @throws SyscallError `EMFILE`, `EBADF`
+ */
+export function duplicateDescriptor(backend: SyscallBackend, number: number, label: string): Fd {
+  const describe = (): { readonly [name: string]: number | string } => ({
+    fd: number,
+    cmd: "F_DUPFD_CLOEXEC",
+    arg: 3,
+  });
+  const copy = call(backend, "fcntl", [number, F_DUPFD_CLOEXEC, 3], describe);
+  if (copy < 0) throw new SyscallError(`Cannot duplicate ${label}`, "fcntl", copy);
+  return new Fd(backend, copy, label);
 }
 
 /**

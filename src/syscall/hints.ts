@@ -7,6 +7,8 @@ export interface CallNeeds {
   readonly command?: string | undefined;
   /** For program loads: the program type in lower case. */
   readonly progType?: string | undefined;
+  /** For attaching and asking what is attached: the attach type in lower case. */
+  readonly attachType?: string | undefined;
   /** For map creation: the map type in lower case. */
   readonly mapType?: string | undefined;
   /** The kernel verified something and said so: then it is no question of privileges. */
@@ -19,6 +21,7 @@ const NET_ADMIN_PROGRAMS = new Set(
     "cgroup_sock cgroup_sock_addr cgroup_sockopt cgroup_sysctl sock_ops ext netfilter sk_lookup sk_reuseport"
   ).split(" "),
 );
+const NET_ADMIN_ATTACH_TYPES = /^(cgroup_|sk_|xdp|tcx_|netkit_|netfilter$|flow_dissector$|lirc_)/;
 const PERFMON_PROGRAMS = new Set(
   "kprobe tracepoint perf_event raw_tracepoint raw_tracepoint_writable tracing lsm struct_ops ext".split(" "),
 );
@@ -35,8 +38,10 @@ const TRAMPOLINE_PROGRAMS = new Set(["tracing", "lsm", "ext"]);
 export function requiredCapabilities(syscall: string, needs: CallNeeds): readonly Capability[] {
   if (syscall === "perf_event_open") return ["CAP_PERFMON"];
   if (syscall === "mount" || syscall === "umount2") return ["CAP_SYS_ADMIN"];
+  if (syscall === "netlink") return ["CAP_NET_ADMIN"];
   if (syscall !== "bpf") return [];
   const command = needs.command ?? "";
+  if (command === "BPF_PROG_QUERY") return ["CAP_NET_ADMIN"];
   if (/_GET_(NEXT|FD_BY)_ID$/.test(command)) return ["CAP_SYS_ADMIN"];
   if (command === "BPF_PROG_LOAD" && needs.progType !== undefined) {
     const list: Capability[] = ["CAP_BPF"];
@@ -44,6 +49,7 @@ export function requiredCapabilities(syscall: string, needs: CallNeeds): readonl
     if (NET_ADMIN_PROGRAMS.has(needs.progType)) list.push("CAP_NET_ADMIN");
     return list;
   }
+  if (needs.attachType !== undefined && NET_ADMIN_ATTACH_TYPES.test(needs.attachType)) return ["CAP_NET_ADMIN"];
   if (command === "BPF_MAP_CREATE" && needs.mapType !== undefined && NET_ADMIN_MAPS.has(needs.mapType)) {
     return ["CAP_BPF", "CAP_NET_ADMIN"];
   }

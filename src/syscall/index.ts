@@ -1,4 +1,5 @@
 export { type AttrValue, type AttrValues, type EncodedAttr, encodeAttr } from "./attr.ts";
+export { encodeAttributes, type NetlinkAttribute, NetlinkAttributes, type NetlinkValue } from "./attributes.ts";
 export type {
   Architecture,
   BackendAdapter,
@@ -71,10 +72,27 @@ export {
   parseCpuList,
   possibleCpus,
 } from "./host.ts";
+export {
+  findInterface,
+  listInterfaces,
+  type NetworkInterface,
+  type XdpMode,
+  type XdpState,
+} from "./interfaces.ts";
 export { type KernelBtfCache, kernelBtfNames, type LoadKernelBtfOptions, loadKernelBtf } from "./kernel-btf.ts";
 export { type LoadBtfOptions, loadBtf } from "./load-btf.ts";
 export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memory.ts";
 export { kernelString, mountDetached } from "./mount.ts";
+export {
+  attributesOf,
+  NetlinkFlag,
+  type NetlinkMessage,
+  type NetlinkReply,
+  type NetlinkRequest,
+  NetlinkSocket,
+  openNetlink,
+  withNetlink,
+} from "./netlink.ts";
 export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";
 export { type PerfEventOptions, PerfIoctl, perfEventOpen, perfIoctl } from "./perf.ts";
 export { type PollHandler, type PollSource, pollDescriptor } from "./poller.ts";

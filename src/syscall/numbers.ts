@@ -28,6 +28,13 @@ export interface SyscallNumbers {
   readonly pipe2: number;
   readonly io_uring_setup: number;
   readonly io_uring_enter: number;
+  readonly socket: number;
+  readonly bind: number;
+  readonly sendto: number;
+  readonly recvfrom: number;
+  readonly setsockopt: number;
+  readonly setns: number;
+  readonly unshare: number;
 }
 
 const x64: SyscallNumbers = {
@@ -57,6 +64,13 @@ const x64: SyscallNumbers = {
   pipe2: 293,
   io_uring_setup: 425,
   io_uring_enter: 426,
+  socket: 41,
+  bind: 49,
+  sendto: 44,
+  recvfrom: 45,
+  setsockopt: 54,
+  setns: 308,
+  unshare: 272,
 };
 
 const arm64: SyscallNumbers = {
@@ -86,6 +100,13 @@ const arm64: SyscallNumbers = {
   pipe2: 59,
   io_uring_setup: 425,
   io_uring_enter: 426,
+  socket: 198,
+  bind: 200,
+  sendto: 206,
+  recvfrom: 207,
+  setsockopt: 208,
+  setns: 268,
+  unshare: 97,
 };
 
 /** System call numbers by architecture. Sources: the kernel's `syscall_64.tbl` and its generic table. */

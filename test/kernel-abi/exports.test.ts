@@ -84,6 +84,7 @@ test("the module exports these names, and the kernel's own, and no others", () =
     "progStreamReadAttr",
     "progTestRunAttr",
     "rawTracepointOpenAttr",
+    "rtMsg",
     "skBuff",
     "skMsgMd",
     "skReuseportMd",

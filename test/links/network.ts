@@ -1,0 +1,155 @@
+import { spawnSync } from "node:child_process";
+import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import * as assert from "uvu/assert";
+import { openTarget } from "../../src/links/targets.ts";
+import { call, keepAlive, kernelBuffer } from "../../src/syscall/call.ts";
+import { errnoName, Fd, mountDetached, openBackend, type SyscallNumbers } from "../../src/syscall/index.ts";
+import { toolPath } from "../support/harness.ts";
+
+const CLONE_NEWNET = 0x40000000;
+const AF_INET = 2;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0x80000;
+
+/** Makes a system call, which must succeed. */
+export function system(name: keyof SyscallNumbers, ...args: number[]): number {
+  const result = call(openBackend(), name, args, () => ({}));
+  if (result < 0) throw new Error(`${name}: ${errnoName(result)}`);
+  return result;
+}
+
+/**
+ * Runs something in a network namespace that nobody else has. It ends with the last one who uses it, so that nothing has
+ * to be removed, however the test ends.
+ */
+export function inNewNetwork<T>(run: () => T): T {
+  const before = openTarget(openBackend(), "/proc/thread-self/ns/net", "network namespace");
+  const back = (): void => {
+    system("setns", before.number, CLONE_NEWNET);
+    before.close();
+  };
+  let waits = false;
+  try {
+    system("unshare", CLONE_NEWNET);
+    const result = run();
+    if (result instanceof Promise) {
+      waits = true;
+      return result.finally(back) as T;
+    }
+    return result;
+  } finally {
+    if (!waits) back();
+  }
+}
+
+/** Runs a tool in this thread's network namespace; it must succeed. */
+export function tool(name: string, ...args: string[]): string {
+  const { status, stdout, stderr, error } = spawnSync(toolPath(name) ?? name, args, { encoding: "utf8" });
+  assert.is(status, 0, `${name} ${args.join(" ")}: ${stderr}${error?.message ?? ""}`);
+  return stdout;
+}
+
+/** What a tool prints: the tests look into it, and fail where it is of another shape. */
+// biome-ignore lint/suspicious/noExplicitAny: the shape is the tool's
+export type Json = any;
+
+/** Runs a tool with `-j`, and reads what it prints. */
+export function jsonOf(name: string, ...args: string[]): Json {
+  const text = tool(name, "-j", ...args);
+  return text.trim() === "" ? [] : JSON.parse(text);
+}
+
+/** Two interfaces, of which each gets what leaves the other: `v0` has 10.77.0.1, `v1` is 10.77.0.2 without knowing. */
+export function makeVeth(): void {
+  writeFileSync("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
+  tool("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1");
+  tool("ip", "link", "set", "lo", "up");
+  tool("ip", "link", "set", "v0", "up");
+  tool("ip", "link", "set", "v1", "up");
+  tool("ip", "address", "add", "10.77.0.1/24", "dev", "v0");
+  const mac = jsonOf("ip", "link", "show", "v1")[0].address;
+  tool("ip", "neigh", "add", "10.77.0.2", "lladdr", mac, "dev", "v0");
+}
+
+function address(host: string, port: number): Uint8Array {
+  const bytes = kernelBuffer(16);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0, AF_INET, true);
+  view.setUint16(2, port);
+  host.split(".").forEach((part, i) => {
+    bytes[4 + i] = Number(part);
+  });
+  return bytes;
+}
+
+/** A socket for UDP. */
+export function udpSocket(): Fd {
+  return new Fd(openBackend(), system("socket", AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "UDP socket");
+}
+
+/** Binds a socket. */
+export function bindTo(socket: Fd, host: string, port: number): void {
+  const bytes = address(host, port);
+  system("bind", socket.number, openBackend().addressOf(bytes), bytes.length);
+  keepAlive(bytes);
+}
+
+/** Sends one small packet. @returns errno name when it was refused */
+export function sendUdp(socket: Fd, host: string, port: number): string | undefined {
+  const backend = openBackend();
+  const bytes = address(host, port);
+  const data = kernelBuffer(8);
+  const args = [socket.number, backend.addressOf(data), data.length, 0, backend.addressOf(bytes), bytes.length];
+  const result = call(backend, "sendto", args, () => ({}));
+  keepAlive([bytes, data]);
+  return result < 0 ? errnoName(result) : undefined;
+}
+
+/** Sends packets to a host. */
+export function sendPackets(count: number, host = "10.77.0.2", port = 9): void {
+  const socket = udpSocket();
+  try {
+    for (let i = 0; i < count; i++) assert.is(sendUdp(socket, host, port), undefined);
+  } finally {
+    socket.close();
+  }
+}
+
+/** Takes what has arrived at a socket. @returns number of packets */
+export function receiveAll(socket: Fd): number {
+  const backend = openBackend();
+  const room = kernelBuffer(64);
+  for (let count = 0; ; count++) {
+    const MSG_DONTWAIT = 0x40;
+    const args = [socket.number, backend.addressOf(room), room.length, MSG_DONTWAIT, 0, 0];
+    if (call(backend, "recvfrom", args, () => ({})) < 0) return count;
+  }
+}
+
+/** Runs something with a cgroup of its own, which is removed afterwards. */
+export function withCgroup(run: (path: string, root: string) => void): void {
+  const mount = mountDetached(openBackend(), "cgroup2");
+  try {
+    const root = `/proc/self/fd/${mount.number}`;
+    const path = `${root}/rawbpf-test-${process.pid}`;
+    mkdirSync(path);
+    try {
+      run(path, root);
+    } finally {
+      rmdirSync(path);
+    }
+  } finally {
+    mount.close();
+  }
+}
+
+/** Runs something while this process is in a cgroup. */
+export function inside(path: string, root: string, run: () => void): void {
+  const before = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
+  writeFileSync(`${path}/cgroup.procs`, String(process.pid));
+  try {
+    run();
+  } finally {
+    writeFileSync(`${root}${before}/cgroup.procs`, String(process.pid));
+  }
+}
