@@ -78,7 +78,7 @@ export function objectToMessage(object: BpfObject<AnyObjectTypes>): ObjectMessag
     programs: Object.entries(programs).map(([key, { owner, type, name, log, expectedAttachType }]) => {
       return [key, fdMessage(owner), { type, name, log, expectedAttachType }];
     }),
-    tables: [...tables].map(([name, { value, link }]) => [name, { value, link }]),
+    tables: [...tables].map(([name, { value }]) => [name, { value }]),
     arenas: [...arenas].map(([name, { address }]) => [name, address]),
     warnings,
   };
