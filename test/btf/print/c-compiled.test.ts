@@ -220,15 +220,30 @@ requires(test, "tool:gcc>=12")("random layouts, compiled by gcc", () => {
   }
 });
 
-/** Definitions of a header without white space, and each without the numbers of names that occur again. */
+/** Definitions of a header without white space, and what each of them is called by. */
 function definitions(text: string): Map<string, string> {
   const found = new Map<string, string>();
   for (const part of text.replace(/^#.*$/gm, "").split(/\n\n|^(?=extern )/m)) {
     const plain = part.replace(/\s+/g, "");
     // Forward declarations stand where they are needed, which depends on the order.
-    if (plain.includes(";") && !/^(struct|union)\w+;$/.test(plain)) found.set(plain, plain.replace(/___\d+/g, ""));
+    if (plain.includes(";") && !/^(struct|union)\w+;$/.test(plain)) found.set(plain, part.trim());
   }
   return found;
+}
+
+/** Without the numbers of names that occur again: which of two types of one name comes first depends on the order. */
+function unnumbered(plain: string): string {
+  return plain.replace(/___\d+/g, "");
+}
+
+/**
+ * Without what fills holes. There is more than one way to do that: `long: 0` goes to the next eight bytes as well as
+ * `long: 56` does, and a struct that has a 128-bit member, as `kmem_cache_cpu`, needs nothing at its end, which bpftool
+ * does not know. It leaves a union empty whose members the BTF does not tell (`release_pages_arg`), which makes it too
+ * small. That ours are right is for the compilers to say, above.
+ */
+function unpadded(plain: string): string {
+  return unnumbered(plain).replace(/\b(char|short|int|long):\d+;/g, "");
 }
 
 requires(
@@ -240,18 +255,26 @@ requires(
     run(toolPath("bpftool")!, ["btf", "dump", "file", "/sys/kernel/btf/vmlinux", "format", "c"]),
   );
   const ours = definitions(kernelHeader());
-  const unnumbered = new Set(ours.values());
+  const oursUnnumbered = new Set([...ours.keys()].map(unnumbered));
+  const oursUnpadded = new Set([...ours.keys()].map(unpadded));
   let same = 0;
   let renumbered = 0;
-  for (const [text, plain] of theirs) {
-    if (ours.has(text)) same++;
-    else if (unnumbered.has(plain)) renumbered++;
+  let padded = 0;
+  let builtIn = 0;
+  const rest: string[] = [];
+  for (const [plain, text] of theirs) {
+    if (ours.has(plain)) same++;
+    else if (oursUnnumbered.has(unnumbered(plain))) renumbered++;
+    else if (oursUnpadded.has(unpadded(plain))) padded++;
+    // What `va_list` is depends on the compiler's target, so ours says what it was for the kernel.
+    else if (plain.includes("__builtin_va_list")) builtIn++;
+    else rest.push(text);
   }
-  const rest = theirs.size - same - renumbered;
   console.log(
-    `NOTE bpftool: ${same} of ${theirs.size} definitions are the same, ${renumbered} but for a number, ${rest} differ`,
+    `NOTE bpftool: ${same} of ${theirs.size} definitions are the same, ${renumbered} but for a number of a name, ` +
+      `${padded} but for how holes are filled, ${builtIn} but for va_list, ${rest.length} differ`,
   );
-  assert.ok(rest <= theirs.size / 500, `${rest} differ`);
+  assert.ok(rest.length <= theirs.size / 2000, `these differ:\n${rest.slice(0, 10).join("\n")}`);
 });
 
 test.run();
