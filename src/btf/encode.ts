@@ -81,7 +81,7 @@ export function layoutBtf(types: Iterable<BtfTypeSpec>, options: LayoutBtfOption
   let count = 0;
   for (const [i, type] of list.entries()) {
     try {
-      for (const name of namesOf(type)) strings.add(name);
+      addNames(strings, type);
     } catch (error) {
       throw inType(firstId + i, error);
     }
@@ -112,11 +112,11 @@ interface Output {
   readonly offsetOf: (text: string) => number;
 }
 
-function* namesOf(type: BtfTypeSpec): Generator<string> {
-  yield specName(type);
-  if (type.kind === "struct" || type.kind === "union") for (const { name } of type.members) yield name ?? "";
-  else if (type.kind === "enum" || type.kind === "enum64") for (const { name } of type.values) yield name;
-  else if (type.kind === "func_proto") for (const { name } of type.params) yield name ?? "";
+function addNames(strings: StringWriter, type: BtfTypeSpec): void {
+  strings.add(specName(type));
+  if (type.kind === "struct" || type.kind === "union") for (const { name } of type.members) strings.add(name ?? "");
+  else if (type.kind === "enum" || type.kind === "enum64") for (const { name } of type.values) strings.add(name);
+  else if (type.kind === "func_proto") for (const { name } of type.params) strings.add(name ?? "");
 }
 
 /** Elements that follow a type. Of a function the linkage stands in their place. */

@@ -13,7 +13,11 @@ const knownStrings = /* @__PURE__ */ new WeakMap<StringTable, Map<string, number
 export class StringWriter {
   readonly #base: StringTable | undefined;
   readonly #shareSuffixes: boolean;
-  readonly #strings = new Map<string, Uint8Array>();
+  /** Where each string begins in `#bytes`, in the order in which they were added. */
+  readonly #places = new Map<string, number>();
+  /** The strings with a NUL behind each: one array, because 94,000 small ones keep the collector busy. */
+  #bytes = new Uint8Array(1024);
+  #length: number;
 
   /**
    * @param base strings of the base of a split BTF
@@ -22,6 +26,8 @@ export class StringWriter {
   constructor(base: StringTable | undefined, shareSuffixes: boolean) {
     this.#base = base;
     this.#shareSuffixes = shareSuffixes;
+    // The empty string comes first; in a split BTF it is the base's.
+    this.#length = base === undefined ? 1 : 0;
   }
 
   /**
@@ -30,40 +36,74 @@ export class StringWriter {
    * @throws RangeError when it has a NUL in it
    */
   add(text: string): void {
-    if (text === "" || this.#strings.has(text)) return;
+    if (text === "" || this.#places.has(text)) return;
     if (this.#base !== undefined && stringsOf(this.#base).has(text)) return;
     if (text.includes("\0")) throw new RangeError(`Name ${JSON.stringify(text)} has a NUL in it`);
-    this.#strings.set(text, encodeUtf8(text));
+    const at = this.#length;
+    // No character takes more than three bytes for each of its units.
+    this.#reserve(3 * text.length + 1);
+    const bytes = this.#bytes;
+    let end = at;
+    for (let i = 0; i < text.length; i++) {
+      const c = text.charCodeAt(i);
+      if (c >= 0x80) {
+        const encoded = encodeUtf8(text);
+        bytes.set(encoded, at);
+        end = at + encoded.length;
+        break;
+      }
+      bytes[end++] = c;
+    }
+    bytes[end] = 0;
+    this.#places.set(text, at);
+    this.#length = end + 1;
   }
 
   /** Lays the strings out: the section, and the offset of each string that was added. */
   finish(): { readonly section: Uint8Array; readonly offsetOf: (text: string) => number } {
     const start = this.#base?.end ?? 0;
-    const offsets = new Map<string, number>();
-    const order = this.#shareSuffixes ? sortBySuffix([...this.#strings]) : [...this.#strings];
-    // The empty string comes first; in a split BTF it is the base's.
-    let length = this.#base === undefined ? 1 : 0;
-    const kept: [number, Uint8Array][] = [];
-    let previous: Uint8Array | undefined;
-    for (const [text, bytes] of order) {
-      if (this.#shareSuffixes && previous !== undefined && endsWith(previous, bytes)) {
-        offsets.set(text, start + length - 1 - bytes.length);
-        continue;
-      }
-      offsets.set(text, start + length);
-      kept.push([length, bytes]);
-      length += bytes.length + 1;
-      previous = bytes;
-    }
-    const section = new Uint8Array(length);
-    for (const [at, bytes] of kept) section.set(bytes, at);
+    const { section, places } = this.#shareSuffixes
+      ? this.#shared()
+      : { section: this.#bytes.slice(0, this.#length), places: this.#places };
     const inherited = this.#base === undefined ? undefined : stringsOf(this.#base);
     const offsetOf = (text: string): number => {
-      const offset = text === "" ? 0 : (offsets.get(text) ?? inherited?.get(text));
+      if (text === "") return 0;
+      const place = places.get(text);
+      const offset = place === undefined ? inherited?.get(text) : start + place;
       if (offset === undefined) throw new RangeError(`String ${JSON.stringify(text)} was not written`);
       return offset;
     };
     return { section, offsetOf };
+  }
+
+  /** The strings without those that end another one. */
+  #shared(): { readonly section: Uint8Array; readonly places: ReadonlyMap<string, number> } {
+    const strings = [...this.#places].map(([text, at]): [string, Uint8Array] => [
+      text,
+      this.#bytes.subarray(at, this.#bytes.indexOf(0, at)),
+    ]);
+    const section = new Uint8Array(this.#length);
+    const places = new Map<string, number>();
+    let length = this.#base === undefined ? 1 : 0;
+    let previous: Uint8Array | undefined;
+    for (const [text, bytes] of sortBySuffix(strings)) {
+      if (previous !== undefined && endsWith(previous, bytes)) {
+        places.set(text, length - 1 - bytes.length);
+        continue;
+      }
+      places.set(text, length);
+      section.set(bytes, length);
+      length += bytes.length + 1;
+      previous = bytes;
+    }
+    return { section: section.slice(0, length), places };
+  }
+
+  #reserve(bytes: number): void {
+    if (this.#length + bytes <= this.#bytes.length) return;
+    const grown = new Uint8Array(2 * (this.#length + bytes));
+    grown.set(this.#bytes.subarray(0, this.#length));
+    this.#bytes = grown;
   }
 }
 
