@@ -22,8 +22,10 @@ interface Dedup {
   readonly types: readonly (BtfTypeSpec | undefined)[];
   /** What each type is represented by so far: itself, an equal type, or a definition of what it declares. */
   readonly map: Int32Array;
-  /** Results of {@link shapeOf}. */
-  readonly shapes: (string | undefined)[];
+  /** Results of {@link shapeOf}, or -1. */
+  readonly shapes: Int32Array;
+  /** Numbers of shapes by what {@link describe} says. */
+  readonly shapeNumbers: Map<string, number>;
 }
 
 /**
@@ -67,7 +69,14 @@ export function dedupBtf(types: Iterable<BtfTypeSpec>, options: DedupBtfOptions 
   const firstId = base?.endId ?? 1;
   for (const type of types) all.push(type);
   const map = new Int32Array(all.length).fill(UNMAPPED);
-  const dedup: Dedup = { firstId, endId: all.length, types: all, map, shapes: [] };
+  const dedup: Dedup = {
+    firstId,
+    endId: all.length,
+    types: all,
+    map,
+    shapes: new Int32Array(all.length).fill(-1),
+    shapeNumbers: new Map(),
+  };
   for (let id = 0; id < firstId; id++) dedup.map[id] = id;
   mergePlainTypes(dedup);
   mergeGraphs(dedup);
@@ -103,13 +112,18 @@ function isEnumForward(type: Enum): boolean {
   return type.values.length === 0 && specName(type) !== "";
 }
 
-/** Everything about a type but what it refers to, as text: equal texts, equal types as far as they go. */
-function shapeOf(dedup: Dedup, id: number): string {
-  let known = dedup.shapes[id];
-  if (known === undefined) {
-    const type = dedup.types[id];
-    known = type === undefined ? "void" : describe(type);
-    dedup.shapes[id] = known;
+/**
+ * Everything about a type but what it refers to, as a number: equal numbers, equal types as far as they go. Numbers,
+ * because two texts that are equal are compared to their ends, and those of structs are long.
+ */
+function shapeOf({ types, shapes, shapeNumbers }: Dedup, id: number): number {
+  let known = shapes[id]!;
+  if (known < 0) {
+    const type = types[id];
+    const text = type === undefined ? "void" : describe(type);
+    known = shapeNumbers.get(text) ?? shapeNumbers.size;
+    shapeNumbers.set(text, known);
+    shapes[id] = known;
   }
   return known;
 }
@@ -152,7 +166,7 @@ function describe(type: BtfTypeSpec): string {
   }
 }
 
-function push(table: Map<string, number[]>, key: string, id: number): void {
+function push<K>(table: Map<K, number[]>, key: K, id: number): void {
   const list = table.get(key);
   if (list === undefined) table.set(key, [id]);
   else list.push(id);
@@ -161,7 +175,7 @@ function push(table: Map<string, number[]>, key: string, id: number): void {
 /** Step 1: types that refer to nothing. Variables and sections are represented by themselves from the start. */
 function mergePlainTypes(dedup: Dedup): void {
   const { types, map, firstId } = dedup;
-  const byShape = new Map<string, number>();
+  const byShape = new Map<number, number>();
   const enums = new Map<string, number[]>();
   for (let id = 1; id < dedup.endId; id++) {
     const type = types[id];
@@ -208,7 +222,7 @@ function mergeEnum(dedup: Dedup, id: number, type: Enum, candidates: readonly nu
 /** Step 2. Typedefs may lead back to themselves without a struct between: Go has such types. */
 function mergeGraphs(dedup: Dedup): void {
   const { types, map, firstId } = dedup;
-  const table = new Map<string, number[]>();
+  const table = new Map<number, number[]>();
   for (let id = 1; id < dedup.endId; id++) {
     const type = types[id];
     if (!isComposite(type) && type?.kind !== "typedef") continue;
@@ -276,7 +290,9 @@ function compareGraphs(dedup: Dedup, id: number, canonical: number): Pairs | und
     if (isEnum(a) && isEnum(b) && (isEnumForward(a) || isEnumForward(b))) continue;
     if (a.kind === "var" || a.kind === "datasec" || shapeOf(dedup, left) !== shapeOf(dedup, right)) return undefined;
     const references = referencesOf(b);
-    for (const [i, reference] of referencesOf(a).entries()) open.push(reference, references[i]!);
+    for (const [i, reference] of referencesOf(a).entries()) {
+      if (reference !== references[i]) open.push(reference, references[i]!);
+    }
   }
   return { pairs, needsBaseChange };
 }
@@ -336,7 +352,7 @@ function resolveForwards(dedup: Dedup): void {
 function mergeReferences(dedup: Dedup): void {
   const { types, map, firstId } = dedup;
   const table = new Map<string, number>();
-  const keyOf = (id: number, references: readonly number[]): string => `${shapeOf(dedup, id)}\0${references.join(" ")}`;
+  const keyOf = (id: number, references: readonly number[]): string => `${shapeOf(dedup, id)} ${references.join(" ")}`;
   for (let id = 1; id < firstId; id++) {
     const type = types[id]!;
     if (!isReference(type)) continue;
