@@ -78,7 +78,8 @@ export function summarize(spec: ObjectSpec): Record<string, unknown> {
               ...insn,
               labels: meta?.labels,
               reference: meta?.reference,
-              relocation: core === undefined ? meta?.relocation : { ...core, type: describe(btf, core.type) },
+              // Files may tell the same in another order.
+              relocation: core === undefined ? meta?.relocation : { ...core, order: 0, type: describe(btf, core.type) },
             };
           }),
           functions: program.functions.map((each) => ({ ...each, type: describe(btf, each.type ?? 0) })),

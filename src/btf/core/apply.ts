@@ -27,8 +27,8 @@ import type { CoreFixup, CoreInstructionRelocation, CoreRelocation } from "./typ
 export const CORE_POISON = 195896080;
 
 /** Makes what an instruction carries in `meta.relocation`. */
-export function coreRelocation({ kind, type, access }: CoreRelocation): CoreInstructionRelocation {
-  return { kind: "core", relocation: { kind, type, access } };
+export function coreRelocation({ kind, type, access, order }: CoreRelocation): CoreInstructionRelocation {
+  return { kind: "core", relocation: order === undefined ? { kind, type, access } : { kind, type, access, order } };
 }
 
 function isCore(relocation: InstructionRelocation | undefined): relocation is CoreInstructionRelocation {

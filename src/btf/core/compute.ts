@@ -38,7 +38,8 @@ export interface ComputeFixupsOptions {
  * - Where the candidates that are left disagree, libbpf gives up. Here the one that has most of what is asked is taken,
  *   as cilium/ebpf does, and only a tie is an error.
  *
- * @param relocations in the order of the file, as `readBtfExt` gives them; equal ones are answered once
+ * @param relocations in the order of the file, as `readBtfExt` gives them, or with that `order`; equal ones are answered
+ *   once
  * @param local types of the program
  * @param targets types of the kernel, and after them those of its modules
  * @param options more targets, byte order
@@ -73,13 +74,17 @@ export function computeFixups(
   const asked = new Map<string, CoreRelocation>();
   const groups = new Map<number, CoreRelocation[]>();
   for (const relocation of relocations) {
-    const key = relocationKey(relocation);
-    if (asked.has(key)) continue;
     const { kind, type, access } = relocation;
-    const plain = { kind, type, access };
-    asked.set(key, plain);
-    const group = groups.get(type);
-    if (group === undefined) groups.set(type, [plain]);
+    const key = relocationKey(relocation);
+    if (!asked.has(key)) asked.set(key, { kind, type, access });
+  }
+  const grouped = new Set<CoreRelocation>();
+  for (const relocation of inFileOrder(relocations)) {
+    const plain = asked.get(relocationKey(relocation))!;
+    if (grouped.has(plain)) continue;
+    grouped.add(plain);
+    const group = groups.get(plain.type);
+    if (group === undefined) groups.set(plain.type, [plain]);
     else group.push(plain);
   }
   const context: Context = {
@@ -93,6 +98,12 @@ export function computeFixups(
     for (const fixup of computeGroup(context, type as TypeId, group)) fixups.set(fixup.relocation, fixup);
   }
   return [...asked.values()].map((relocation) => fixups.get(relocation)!);
+}
+
+/** By their places in the object, where these are known; programs may have been put together in another order. */
+function inFileOrder(relocations: readonly CoreRelocation[]): readonly CoreRelocation[] {
+  if (relocations.some(({ order }) => order === undefined)) return relocations;
+  return [...relocations].sort((a, b) => a.order! - b.order!);
 }
 
 /** What makes two relocations the same question, for one BTF of local types. */

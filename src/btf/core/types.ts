@@ -19,6 +19,11 @@ export interface CoreRelocation {
    * and array elements (`0:1:2`); of an enum, the one number is that of the enumerator; of a type, it is 0.
    */
   readonly access: string;
+  /**
+   * Its place among the relocations of its object: where several types of the kernel come into question, those that were
+   * asked first narrow down the choice.
+   */
+  readonly order?: number | undefined;
 }
 
 /** How an instruction carries its {@link CoreRelocation} in `meta.relocation`. */

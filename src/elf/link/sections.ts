@@ -7,7 +7,7 @@ import type { ElfSection } from "../types.ts";
 import { type Input, isKept, linkError, placeOf } from "./input.ts";
 
 const SLOT_BYTES = 8;
-/** Types tell the size of a section in 32 bits. */
+/** Types tell the size of a section in 32 bits; entries are no larger. */
 const MAX_SIZE = 0xffffffff;
 const GOTO = Class.jmp | JumpOp.ja;
 
@@ -90,6 +90,9 @@ function append(merged: Merged, input: Input, section: ElfSection): number {
       `Has ${found}, that of ${merged.parts[0]!.input.name} has ${merged[what]}`,
       placeOf(section),
     );
+  }
+  if (section.entrySize > MAX_SIZE) {
+    throw linkError(input, `Entry size is ${section.entrySize}, expected 32 bits`, placeOf(section));
   }
   const isCode = (section.flags & SectionFlag.execinstr) !== 0;
   const alignment = Math.max(section.alignment, 1, isCode ? SLOT_BYTES : 1);

@@ -170,6 +170,7 @@ function addExt(file: ObjectFile, code: Code): void {
     if (found === undefined) continue;
     addLines(found, records);
   }
+  let order = 0;
   for (const { section, records } of file.ext.coreRelos) {
     const found = byName.get(section);
     if (found === undefined) continue;
@@ -184,7 +185,7 @@ function addExt(file: ObjectFile, code: Code): void {
       if (insn.meta?.relocation !== undefined) {
         throw extError(found, "core_relo", `Second relocation of the instruction at offset ${record.insnOffset}`);
       }
-      found.instructions[index] = withMeta(insn, { relocation: coreRelocation(record) });
+      found.instructions[index] = withMeta(insn, { relocation: coreRelocation({ ...record, order: order++ }) });
     }
   }
 }

@@ -661,4 +661,35 @@ test("void, forward declarations and functions", () => {
   );
 });
 
+test("what was asked first in the object narrows down the choice, in whatever order it is given", () => {
+  const local = types((b, int) => struct(b, "s", 8, ["x", int, 0], ["y", int, 32]));
+  const kernel = types((b, int) => {
+    struct(b, "s", 16, ["x", int, 64]);
+    struct(b, "s", 16, ["y", int, 96]);
+  });
+  const { id } = local.typeByName("s");
+  const question = (access: string, order?: number): CoreRelocation => {
+    const asked = { kind: "field_byte_offset", type: id, access } as const;
+    return order === undefined ? asked : { ...asked, order };
+  };
+  const answers = (...relocations: CoreRelocation[]): unknown[] =>
+    computeFixups(relocations, local, [{ name: "vmlinux", btf: kernel }]).map(({ relocation, after, poison }) => [
+      relocation.access,
+      poison ? "poison" : after,
+    ]);
+  const [x, y] = ["0:0", "0:1"];
+  assert.equal(answers(question(x), question(y)), [
+    [x, 8n],
+    [y, "poison"],
+  ]);
+  assert.equal(answers(question(x, 5), question(y, 3)), [
+    [x, "poison"],
+    [y, 12n],
+  ]);
+  assert.equal(answers(question(x, 5), question(y, 7), question(y, 4)), [
+    [x, "poison"],
+    [y, 12n],
+  ]);
+});
+
 test.run();
