@@ -222,18 +222,40 @@ function mergeEnum(dedup: Dedup, id: number, type: Enum, candidates: readonly nu
 /** Step 2. Typedefs may lead back to themselves without a struct between: Go has such types. */
 function mergeGraphs(dedup: Dedup): void {
   const { types, map, firstId } = dedup;
-  const table = new Map<number, number[]>();
+  const table = new Map<string, number[]>();
   for (let id = 1; id < dedup.endId; id++) {
     const type = types[id];
     if (!isComposite(type) && type?.kind !== "typedef") continue;
     if (id >= firstId && map[id] !== UNMAPPED) continue;
-    const key = shapeOf(dedup, id);
+    const key = graphKey(dedup, id, type);
     if (id >= firstId) {
       map[id] = findEqualGraph(dedup, id, table.get(key) ?? []);
       if (map[id] !== id) continue;
     }
     push(table, key, id);
   }
+}
+
+/** Pointers and qualifiers that a key looks through. */
+const MAX_CHAIN = 4;
+
+/**
+ * What two graphs have in common that may be equal: the shape, and of each reference the name behind its pointers and
+ * qualifiers. Names alone, because a forward declaration may stand for a struct. Without them a kernel's anonymous
+ * structs that look the same would be compared with each other a million times.
+ */
+function graphKey(dedup: Dedup, id: number, type: BtfTypeSpec): string {
+  let key = `${shapeOf(dedup, id)}`;
+  for (const reference of referencesOf(type)) {
+    let to = dedup.types[reference];
+    key += " ";
+    for (let i = 0; i < MAX_CHAIN && (to?.kind === "ptr" || to?.kind === "const" || to?.kind === "volatile"); i++) {
+      key += to.kind === "ptr" ? "*" : to.kind === "const" ? "c" : "v";
+      to = dedup.types[to.type];
+    }
+    if (to !== undefined) key += `.${specName(to)}`;
+  }
+  return key;
 }
 
 function findEqualGraph(dedup: Dedup, id: number, candidates: readonly number[]): number {
