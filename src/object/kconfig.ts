@@ -6,7 +6,8 @@ import { BpfError } from "../errors.ts";
 import { type ProbeOptions, probeFeature } from "../syscall/features.ts";
 import { kernelVersion } from "../syscall/host.ts";
 
-const TRISTATE: Readonly<Record<string, number>> = { n: 0, m: 1, y: 2 };
+/** Numbers as `enum libbpf_tristate` has them. */
+const TRISTATE: Readonly<Record<string, number>> = { n: 0, y: 1, m: 2 };
 
 /**
  * Version of the running kernel as programs see it: `(major << 16) + (minor << 8) + patch`, the patch at most 255.
@@ -41,19 +42,23 @@ export function readKernelConfig(): string | undefined {
 }
 
 /**
- * Finds values of a kernel configuration: lines such as `CONFIG_HZ=250`.
+ * Finds values of a kernel configuration: lines such as `CONFIG_HZ=250`. Of several values of one name the first counts.
  *
  * @param text the configuration
  * @param names which ones
  * @returns as written, by name
+ * @throws BpfError `ERR_EXTERN` for a line that begins with `CONFIG_` and has no value
  */
 export function parseKernelConfig(text: string, names: ReadonlySet<string>): Map<string, string> {
   const found = new Map<string, string>();
   for (const line of text.split("\n")) {
+    if (!line.startsWith("CONFIG_")) continue;
     const equals = line.indexOf("=");
-    if (equals <= 0) continue;
-    const name = line.slice(0, equals).trim();
-    if (names.has(name) && !found.has(name)) found.set(name, line.slice(equals + 1).trim());
+    if (equals < 0 || equals === line.length - 1) {
+      throw new BpfError("ERR_EXTERN", `Kernel configuration has a line without a value: "${line}"`);
+    }
+    const name = line.slice(0, equals);
+    if (names.has(name) && !found.has(name)) found.set(name, line.slice(equals + 1));
   }
   return found;
 }
@@ -125,9 +130,9 @@ function virtualValue(extern: KconfigExternSpec, sources: KconfigSources): strin
     case "LINUX_KERNEL_VERSION":
       return String(kernelVersionCode());
     case "LINUX_HAS_BPF_COOKIE":
-      return probeFeature("bpf_cookie", sources) === true ? "1" : "0";
+      return truth(extern, probeFeature("bpf_cookie", sources) === true);
     case "LINUX_HAS_SYSCALL_WRAPPER":
-      return sources.hasSymbol("__x64_sys_bpf") || sources.hasSymbol("__arm64_sys_bpf") ? "1" : "0";
+      return truth(extern, sources.hasSymbol("__x64_sys_bpf") || sources.hasSymbol("__arm64_sys_bpf"));
     default:
       if (extern.weak) return undefined;
       throw new BpfError("ERR_EXTERN", `"${extern.name}" is neither CONFIG_... nor a value that the loader knows`, {
@@ -136,47 +141,56 @@ function virtualValue(extern: KconfigExternSpec, sources: KconfigSources): strin
   }
 }
 
+/** Yes or no, in the words that the type of the variable takes. */
+function truth(extern: KconfigExternSpec, value: boolean): string {
+  if (extern.value === "bool") return value ? "y" : "n";
+  return value ? "1" : "0";
+}
+
+/** Writes a value as libbpf does: its first character says what it is. */
 function writeValue(extern: KconfigExternSpec, value: string, contents: Uint8Array, littleEndian: boolean): void {
   const { name, offset, size } = extern;
   const fail = (why: string): BpfError =>
     new BpfError("ERR_EXTERN", `Kernel configuration ${name}=${value} does not fit its variable: ${why}`);
   const place = contents.subarray(offset, offset + size);
-  if (value.startsWith('"')) {
-    if (extern.value !== "string") throw fail("it is an array of char in the kernel's configuration");
+  const first = value[0] ?? "";
+  if (first === '"') {
+    if (extern.value !== "string") throw fail("it is an array of char");
     if (value.length < 2 || !value.endsWith('"')) throw fail("the quotation mark at the end is missing");
-    // Cut like in libbpf; the last byte is the NUL.
+    // Cut where it is too long; the last byte is the NUL.
     place.fill(0).set(encodeUtf8(value.slice(1, -1)).subarray(0, size - 1));
     return;
   }
-  const tristate = TRISTATE[value];
+  const tristate = TRISTATE[first];
   if (tristate !== undefined) {
     if (extern.value === "char") place[0] = value.charCodeAt(0);
     else if (extern.value === "tristate") writeInteger(place, BigInt(tristate), littleEndian);
-    else if (extern.value === "bool" && value !== "m") place[0] = value === "y" ? 1 : 0;
-    else throw fail(value === "m" ? "it needs a tristate or char" : "it needs a bool, tristate or char");
+    else if (extern.value === "bool" && first !== "m") place[0] = tristate;
+    else throw fail(first === "m" ? "it needs a tristate or char" : "it needs a bool, tristate or char");
     return;
   }
-  let number: bigint;
-  try {
-    number = value.startsWith("-") ? -BigInt(value.slice(1)) : BigInt(octal(value));
-  } catch {
-    throw fail("it is no number");
-  }
-  if (extern.value === "bool") {
-    if (number !== 0n && number !== 1n) throw fail("a bool is 0 or 1");
-  } else if (extern.value !== "integer" && extern.value !== "char") throw fail("it needs an integer");
+  const number = parseNumber(value);
+  if (number === undefined) throw fail("it is no number of 64 bits");
+  if (extern.value !== "integer" && extern.value !== "char") throw fail("it needs an integer");
   const bits = 8 * size;
-  const fits = extern.signed ? BigInt.asIntN(bits, number) === number : BigInt.asUintN(bits, number) === number;
-  // 64 bits take every number that 64 bits can hold, as in libbpf.
-  if (!fits && !(size === 8 && BigInt.asUintN(64, number) === BigInt.asUintN(64, BigInt.asIntN(64, number)))) {
-    throw fail(`it does not fit ${extern.signed ? "a signed" : "an unsigned"} integer of ${size} bytes`);
-  }
+  // Numbers are 64 bits with or without a sign: 18446744073709551615 is -1 too.
+  const fits =
+    size === 8 ||
+    (extern.signed
+      ? BigInt.asUintN(64, number + (1n << BigInt(bits - 1))) < 1n << BigInt(bits)
+      : number >> BigInt(bits) === 0n);
+  if (!fits) throw fail(`it does not fit ${extern.signed ? "a signed" : "an unsigned"} integer of ${size} bytes`);
   writeInteger(place, number, littleEndian);
 }
 
-/** C writes octal numbers with a 0 before. */
-function octal(text: string): string {
-  return /^0[0-7]+$/.test(text) ? `0o${text.slice(1)}` : text;
+/** A number as C's `strtoull` reads it with base 0, of 64 bits: negative ones wrap, octal ones begin with 0. */
+function parseNumber(text: string): bigint | undefined {
+  const match = /^[ \t\v\f\r]*([+-]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)$/.exec(text);
+  if (match === null) return undefined;
+  const [, sign, digits = ""] = match;
+  const number = BigInt(/^0[0-7]+$/.test(digits) ? `0o${digits.slice(1)}` : digits);
+  if (number >> 64n !== 0n) return undefined;
+  return BigInt.asUintN(64, sign === "-" ? -number : number);
 }
 
 function writeInteger(place: Uint8Array, value: bigint, littleEndian: boolean): void {
