@@ -214,7 +214,7 @@ const CASES: readonly Case[] = [
   },
   {
     message: "constant_argument",
-    says: /R2 is not a known constant/,
+    says: /R2 (is not|must be) a known constant/,
     at: 4,
     text: "r2 = *(u32 *)(r1 + 0)\n r1 = ring ll\n r3 = 0\n call 131\n r0 = 0\n exit",
   },
@@ -504,7 +504,8 @@ for (const each of CASES) {
     assert.match(log, each.says);
     const found = VERIFIER_MESSAGES.find(({ meaning, fix }) => explanation?.endsWith(`${meaning}. ${fix}`));
     assert.is(found?.name, each.message, message);
-    assert.is(instruction, each.at, log);
+    // Reports of newer kernels name an instruction where older ones name none.
+    if (each.at !== undefined || !log.includes("Verification failed: ")) assert.is(instruction, each.at, log);
     if (each.at !== undefined) {
       assert.is(source?.file, "example.c");
       assert.match(message, new RegExp(` at example\\.c:${source?.line}$`));
