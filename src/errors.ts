@@ -50,7 +50,8 @@ export type BpfErrorCode =
   | "ERR_SYMBOL_AMBIGUOUS"
   | "ERR_SYMBOLS_HIDDEN"
   | "ERR_FILE_NOT_FOUND"
-  | "ERR_FILE_CHANGED";
+  | "ERR_FILE_CHANGED"
+  | "ERR_USDT_ARGUMENTS";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

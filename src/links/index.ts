@@ -65,4 +65,8 @@ export {
   type TracingMultiOptions,
   type TracingOptions,
 } from "./tracing.ts";
+export { attachUprobe, type UprobeOptions } from "./uprobe.ts";
+export { attachUprobeMulti, type UprobeMultiOptions } from "./uprobe-multi.ts";
+export type { UprobePlace } from "./uprobe-place.ts";
+export { attachUsdt, type UsdtMap, type UsdtOptions, UsdtSpecs } from "./usdt.ts";
 export { attachXdp, type XdpOptions } from "./xdp.ts";

@@ -1,7 +1,7 @@
 import { closest } from "../bytes/index.ts";
 import type { ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import { attachStructOps, type Link } from "../links/index.ts";
+import { attachStructOps, type Link, UsdtSpecs } from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
 import type { LoadedParts } from "./assemble.ts";
 import { attachBySection } from "./attach.ts";
@@ -22,6 +22,10 @@ export interface ObjectParts extends LoadedParts {
   readonly owned: Closable;
 }
 
+/** Maps of `usdt.bpf.h`. */
+const USDT_SPECS = "__bpf_usdt_specs";
+const USDT_ADDRESSES = "__bpf_usdt_ip_to_spec_id";
+
 const parts = new WeakMap<object, ObjectParts>();
 
 /** What an object is made of. @internal */
@@ -35,6 +39,11 @@ export interface AttachObjectOptions {
   readonly programs?: readonly string[] | undefined;
   /** Names of the `struct_ops` maps. Default: all that were created. */
   readonly structOps?: readonly string[] | undefined;
+  /**
+   * How to attach programs, by name: those whose sections do not say where, or that shall go elsewhere. For example
+   * `{ count: (program) => attachPerfEvent(program, { software: "cpu_clock" }) }`.
+   */
+  readonly using?: { readonly [program: string]: (program: Program) => Link } | undefined;
 }
 
 /**
@@ -56,6 +65,7 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
   readonly warnings: readonly string[];
   readonly #tables: ReadonlyMap<string, LoadedTable>;
   readonly #owned: Closable;
+  #usdt: UsdtSpecs | undefined;
 
   /** @internal made by `loadObject` */
   constructor(made: ObjectParts) {
@@ -97,20 +107,26 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
   }
 
   /**
-   * Attaches its programs where their sections say: tracepoints, raw tracepoints, kernel functions, iterators. Programs
-   * whose sections do not say where, as `xdp` does not, are passed over. When one cannot be attached, none is.
+   * Attaches its programs where their sections say: functions of the kernel (`kprobe`, `kprobe.multi`, `ksyscall`, `fentry`,
+   * `lsm`...) and of programs (`uprobe`, `uprobe.multi`, `usdt`), tracepoints of all kinds, iterators. Programs whose
+   * sections do not say where, as `xdp` does not, are passed over unless `using` tells how. When one cannot be attached,
+   * none is: those that were are detached again, the last one first.
    *
-   * @param options which programs
+   * @param options which programs, and how
    * @returns the attachments: close them to detach
-   * @throws NotSupportedError for sections that cannot be attached by name yet; errors of attaching
+   * @throws errors of attaching
    */
   attach(options: AttachObjectOptions = {}): ObjectLinks {
     const programs = this.programs as Readonly<Record<string, Program>>;
+    const context = { usdt: () => this.#usdtSpecs() };
+    for (const name of Object.keys(options.using ?? {})) pick(programs, name, "loaded program");
     const made = new Cleanup();
     const links: Record<string, Link> = Object.create(null);
     try {
       for (const name of options.programs ?? Object.keys(programs)) {
-        const link = attachBySection(pick(programs, name, "loaded program"), this.spec.programs[name]!);
+        const program = pick(programs, name, "loaded program");
+        const how = options.using !== undefined && Object.hasOwn(options.using, name) ? options.using[name] : undefined;
+        const link = how === undefined ? attachBySection(program, this.spec.programs[name]!, context) : how(program);
         if (link !== undefined) links[name] = made.add(link);
       }
       for (const name of options.structOps ?? this.#tables.keys()) {
@@ -123,6 +139,15 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
       throw error;
     }
     return new ObjectLinks(links);
+  }
+
+  /** Where programs built with `usdt.bpf.h` read the arguments of their probes; made once for the whole object. */
+  #usdtSpecs(): UsdtSpecs | undefined {
+    const maps = this.maps as Readonly<Record<string, ObjectMap>>;
+    const specs = maps[USDT_SPECS];
+    if (specs === undefined) return undefined;
+    this.#usdt ??= new UsdtSpecs(specs, maps[USDT_ADDRESSES]);
+    return this.#usdt;
   }
 
   /** Closes programs, maps and variables. Idempotent. */

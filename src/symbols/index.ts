@@ -28,3 +28,12 @@ export {
   type ProcessSymbols,
   type ProcessSymbolsOptions,
 } from "./process.ts";
+export { type UsdtProbe, usdtProbes } from "./usdt.ts";
+export {
+  encodeUsdtSpec,
+  MAX_USDT_ARGUMENTS,
+  parseUsdtArguments,
+  USDT_SPEC_SIZES,
+  type UsdtArchitecture,
+  type UsdtArgument,
+} from "./usdt-arguments.ts";
