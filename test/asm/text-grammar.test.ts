@@ -464,4 +464,13 @@ test("other assemblers' names are read in mnemonic style", () => {
   assert.is(hex("nop"), "0500000000000000");
 });
 
+test("the style is found however late the first statement comes", () => {
+  const lines = "# a long introduction\n".repeat(400);
+  const block = `/*\n${"r1 = 5\n".repeat(1000)}*/\n`;
+  for (const before of [lines, block, "exit\n".repeat(2000)]) {
+    assert.is(assembleFile(`${before}mov %r1, 5\nexit`).style, "mnemonic");
+    assert.is(assembleFile(`${before}r1 = 5\nexit`).style, "llvm");
+  }
+});
+
 test.run();

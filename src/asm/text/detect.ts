@@ -28,6 +28,16 @@ import { findWord, standsAt } from "./words.ts";
  * `call` are in both, and so a text without any other instruction is C-like.
  */
 export function usesMnemonics(text: string): boolean {
+  // Nearly always the first lines tell, and a state for the whole text copies it.
+  const cut = text.length > FIRST_LINES ? text.lastIndexOf("\n", FIRST_LINES) : -1;
+  return (cut > 0 ? decide(text.slice(0, cut)) : undefined) ?? decide(text) ?? false;
+}
+
+/** Characters in which the deciding statement is looked for first. */
+const FIRST_LINES = 4096;
+
+/** @returns `undefined` when no statement decides */
+function decide(text: string): boolean | undefined {
   // A state of its own: what is noted here as a problem is noted again when the text is read.
   const s = newAssembly(text, {
     mnemonic: false,
@@ -46,7 +56,7 @@ export function usesMnemonics(text: string): boolean {
   for (;;) {
     const c = peek(s);
     if (c === LINE_FEED) {
-      if (s.at >= s.end) return false;
+      if (s.at >= s.end) return undefined;
       s.at++;
       leading = true;
       fromLog = false;
