@@ -169,7 +169,8 @@ class DefinitionReader {
 
   #setSize(sizes: { key?: number; value?: number }, which: "key" | "value", size: number, member: string): void {
     const known = sizes[which];
-    if (known !== undefined && known !== size) {
+    // A size of 0 says nothing, as in libbpf.
+    if (known !== undefined && known !== 0 && known !== size) {
       throw this.fail(`Size of the ${which} is ${size} here, but ${known} by another attribute`, member);
     }
     sizes[which] = size;
