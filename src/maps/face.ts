@@ -20,7 +20,7 @@ export interface RecordsOptions<T> {
   /** Ends the iteration: it throws the signal's reason, as Node's own iterators do. */
   readonly signal?: AbortSignal | undefined;
   /** Decodes each record; default: a copy of its bytes. */
-  readonly codec?: Codec<T> | undefined;
+  readonly codec?: Codec<T, never> | undefined;
   /** Most records in a row before the event loop gets its turn. Default 1024. */
   readonly batch?: number | undefined;
 }
@@ -164,7 +164,7 @@ function unref(sources: readonly PollSource[]): void {
   for (const source of sources) source.unref();
 }
 
-function decodeRecord<T>(codec: Codec<T>, bytes: Uint8Array, offset: number, length: number): T {
+function decodeRecord<T>(codec: Codec<T, never>, bytes: Uint8Array, offset: number, length: number): T {
   if (length < codec.size) {
     throw new BpfError("ERR_TYPE_MISMATCH", `A record of ${length} bytes is too short for a value of ${codec.size}`);
   }

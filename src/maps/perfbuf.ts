@@ -61,6 +61,7 @@ export class PerfBuffer {
   #first = 0;
   #bytes: Uint8Array = new Uint8Array(0);
   #consuming = false;
+  #paused = false;
   #open = true;
 
   /** @internal use {@link openPerfBuffer} */
@@ -134,8 +135,8 @@ export class PerfBuffer {
   }
 
   /**
-   * Reads an overwritable buffer: stops the writers, gives what each CPU wrote last, newest first, and lets them go on.
-   * What they write meanwhile is lost. The samples stay where they are.
+   * Reads an overwritable buffer: stops the writers, gives what each CPU wrote last, newest first, and lets them go on
+   * (unless {@link pause} stopped them before). What they write meanwhile is lost. The samples stay where they are.
    *
    * @param callback called for each sample
    * @returns how many samples there were
@@ -155,7 +156,7 @@ export class PerfBuffer {
       try {
         taken += ring.readBackwards(this.#sink(callback, ring.cpu));
       } finally {
-        if (this.#open) perfIoctl(ring.event, "PAUSE_OUTPUT", 0);
+        if (this.#open && !this.#paused) perfIoctl(ring.event, "PAUSE_OUTPUT", 0);
       }
       if (!this.#open) break;
     }
@@ -170,6 +171,7 @@ export class PerfBuffer {
   pause(): void {
     this.#check();
     for (const { event } of this.#rings) perfIoctl(event, "PAUSE_OUTPUT", 1);
+    this.#paused = true;
   }
 
   /**
@@ -180,6 +182,7 @@ export class PerfBuffer {
   resume(): void {
     this.#check();
     for (const { event } of this.#rings) perfIoctl(event, "PAUSE_OUTPUT", 0);
+    this.#paused = false;
   }
 
   /**
@@ -221,6 +224,7 @@ export class PerfBuffer {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
+    readers.delete(this.#map.owner);
     this.#face.stop();
     for (const ring of this.#rings) {
       if (!this.#map.closed) removeEvent(this.#map.owner, ring.cpu);
@@ -260,6 +264,9 @@ export class PerfBuffer {
   }
 }
 
+/** Descriptors that have a reader: a map and its `raw` view share theirs. */
+const readers = new WeakSet<Fd>();
+
 /**
  * Opens the reader of a `perf_event_array`: a perf event and its ring on each CPU that is online, put into the map at the
  * CPU's id, where `perf_event_output` with `BPF_F_CURRENT_CPU` looks for it.
@@ -269,7 +276,7 @@ export class PerfBuffer {
  * @param map open map of type `perf_event_array`; CPUs whose id is beyond its size are not read
  * @param options size, when to wake, what to do about losses
  * @returns the reader: close it before the map
- * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type; SyscallError `EACCES` without CAP_PERFMON, `ENOMEM` or
+ * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type or one that has a reader; SyscallError `EACCES` without CAP_PERFMON, `ENOMEM` or
  *   `EPERM` when the pages are too many
  */
 export function openPerfBuffer(
@@ -284,6 +291,7 @@ export function openPerfBuffer(
   }
   const pages = powerOfTwo(options.pages ?? DEFAULT_PAGES);
   const attr = eventAttr(options, pages * pageSize(owner.backend.architecture));
+  if (readers.has(owner)) throw new BpfError("ERR_TYPE_MISMATCH", `${owner.label} has a reader already`);
   const rings: PerfRing[] = [];
   try {
     for (const cpu of onlineCpus()) {
@@ -294,7 +302,9 @@ export function openPerfBuffer(
       mapUpdate(owner, wordOf(cpu), wordOf(ring.event.number));
       perfIoctl(ring.event, "ENABLE");
     }
-    return new PerfBuffer(any, rings, options);
+    const buffer = new PerfBuffer(any, rings, options);
+    readers.add(owner);
+    return buffer;
   } catch (error) {
     for (const ring of rings) {
       removeEvent(owner, ring.cpu);

@@ -1,6 +1,7 @@
 import type { Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
+import type { Fd } from "../syscall/fd.ts";
 import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
 import { pollDescriptor } from "../syscall/poller.ts";
 import { type Listening, type RecordCallback, RecordFace, type RecordsOptions } from "./face.ts";
@@ -182,7 +183,7 @@ export class RingBuffer {
    * ```
    */
   records(options?: RecordsOptions<Uint8Array> & { readonly codec?: undefined }): RecordIterator<Uint8Array>;
-  records<T>(options: RecordsOptions<T> & { readonly codec: Codec<T> }): RecordIterator<T>;
+  records<T>(options: RecordsOptions<T> & { readonly codec: Codec<T, never> }): RecordIterator<T>;
   records<T>(options: RecordsOptions<T> = {}): RecordIterator<T | Uint8Array> {
     return this.#face.records(options) as RecordIterator<T | Uint8Array>;
   }
@@ -206,7 +207,7 @@ export class RingBuffer {
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    readers.delete(this.#map);
+    readers.delete(this.#map.owner);
     this.#face.stop();
     this.#consumerMemory.close();
     this.#producerMemory.close();
@@ -256,7 +257,8 @@ export class RingBuffer {
   }
 }
 
-const readers = new WeakMap<BpfMap<unknown, unknown>, RingBuffer>();
+/** Descriptors that have a reader: a map and its `raw` view share theirs. */
+const readers = new WeakSet<Fd>();
 
 /** Where programs count the records that did not fit. */
 export interface DropCounter {
@@ -335,8 +337,8 @@ export function openRingBuffer(map: BpfMap<unknown, unknown> | BpfMap, options: 
     const message = `Cannot read ${label}: with BPF_F_RB_OVERWRITE the kernel overwrites records while they are read`;
     throw new BpfError("ERR_NOT_SUPPORTED", message);
   }
-  if (readers.has(any)) throw new BpfError("ERR_TYPE_MISMATCH", `${label} has a reader already`);
+  if (readers.has(any.owner)) throw new BpfError("ERR_TYPE_MISMATCH", `${label} has a reader already`);
   const reader = new RingBuffer(any, any.owner.backend, options.drops);
-  readers.set(any, reader);
+  readers.add(any.owner);
   return reader;
 }

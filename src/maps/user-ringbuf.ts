@@ -1,6 +1,7 @@
 import type { Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
+import type { Fd } from "../syscall/fd.ts";
 import { type MappedMemory, mapMemory, pageSize } from "../syscall/memory.ts";
 import { type PollSource, pollDescriptor } from "../syscall/poller.ts";
 import { rawCodec } from "./codecs.ts";
@@ -55,6 +56,8 @@ export class UserRingBuffer<I = Uint8Array> {
   readonly #page: number;
   readonly #mask: number;
   readonly #waiting: Waiting[] = [];
+  /** Sizes of the records that are neither submitted nor discarded, by the index of their header. */
+  readonly #unfinished = new Map<number, number>();
   // Position of the producer, two halves of 64 bits.
   #low: number;
   #high: number;
@@ -197,11 +200,16 @@ export class UserRingBuffer<I = Uint8Array> {
     return true;
   }
 
-  /** Closes the producer: whoever waits gets `ERR_CLOSED`, the map stays open. Idempotent. */
+  /**
+   * Closes the producer: whoever waits gets `ERR_CLOSED`, records that were not submitted are discarded (they would hold
+   * up all that come after them), the map stays open. Idempotent.
+   */
   close(): void {
     if (!this.#open) return;
     this.#open = false;
-    producers.delete(this.#map);
+    producers.delete(this.#map.owner);
+    for (const [index, size] of this.#unfinished) Atomics.store(this.#words, index, size | DISCARD_BIT);
+    this.#unfinished.clear();
     const error = this.#closedError();
     for (const waiting of this.#waiting.splice(0)) waiting.reject(error);
     this.#source?.close();
@@ -240,11 +248,13 @@ export class UserRingBuffer<I = Uint8Array> {
     this.#low = low;
     Atomics.store(this.#producer64, 0, BigInt.asIntN(64, (BigInt(this.#high) << 32n) | BigInt(low)));
     const bytes = new Uint8Array(this.#producerMemory.buffer, this.#page + at + HEADER_SIZE, size);
+    this.#unfinished.set(index, size);
     let done = false;
     const finish = (header: number): void => {
       this.#check();
       if (done) throw new BpfError("ERR_TYPE_MISMATCH", "A record is submitted or discarded once");
       done = true;
+      this.#unfinished.delete(index);
       Atomics.store(this.#words, index, header);
     };
     return { bytes, submit: () => finish(size), discard: () => finish(size | DISCARD_BIT) };
@@ -280,7 +290,8 @@ export class UserRingBuffer<I = Uint8Array> {
   }
 }
 
-const producers = new WeakMap<BpfMap<unknown, unknown>, unknown>();
+/** Descriptors that have a producer: a map and its `raw` view share theirs. */
+const producers = new WeakSet<Fd>();
 
 /**
  * Opens the producer of a user ring buffer.
@@ -300,8 +311,8 @@ export function openUserRingBuffer<I = Uint8Array>(
     const message = `Cannot write to ${label} as a user ring buffer: it is a ${any.description.type}`;
     throw new BpfError("ERR_TYPE_MISMATCH", message);
   }
-  if (producers.has(any)) throw new BpfError("ERR_TYPE_MISMATCH", `${label} has a producer already`);
+  if (producers.has(any.owner)) throw new BpfError("ERR_TYPE_MISMATCH", `${label} has a producer already`);
   const ring = new UserRingBuffer<I>(any, options.codec);
-  producers.set(any, ring);
+  producers.add(any.owner);
   return ring;
 }

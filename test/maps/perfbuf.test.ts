@@ -249,6 +249,29 @@ real("a pause loses what is written meanwhile", () => {
   assert.is(thrown(() => buffer.snapshot(() => {})).code, "ERR_NOT_SUPPORTED");
 });
 
+real("a snapshot leaves a pause alone, and there is one reader at a time", () => {
+  using s = setUp();
+  const buffer = openPerfBuffer(s.map, { pages: 1, overwritable: true });
+  const look = (): bigint[] => {
+    const found: bigint[] = [];
+    buffer.snapshot((view, offset) => void found.push(view.getBigUint64(offset, true)));
+    return sorted(found);
+  };
+  s.run(2);
+  buffer.pause();
+  assert.equal([look(), look()], [range(1, 2), range(1, 2)]);
+  s.run(1);
+  assert.equal(look(), range(1, 2), "still paused");
+  buffer.resume();
+  s.run(1);
+  assert.equal(look(), [1n, 2n, 4n]);
+  assert.match(thrown(() => openPerfBuffer(s.map)).message, /has a reader already/);
+  buffer.close();
+  using again = openPerfBuffer(s.map);
+  s.run(1);
+  assert.equal(take(again), [5n]);
+});
+
 real("an exception in a callback counts its sample as read", () => {
   using s = setUp();
   using buffer = openPerfBuffer(s.map);

@@ -2,63 +2,19 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { BpfError } from "../../src/errors.ts";
 import * as abi from "../../src/kernel-abi/index.ts";
-import { type BpfMap, createMap, MapFlag, type MapSpec, mapTypeSince } from "../../src/maps/index.ts";
+import { type BpfMap, createMap, MapFlag } from "../../src/maps/index.ts";
 import { FakeKernel, isErrno, kernelOlderThan, SyscallError } from "../../src/syscall/index.ts";
 import { failOnLeaks, requires, skip } from "../support/harness.ts";
+import { type AnySpec, blueprints, isMapTypeAbsent } from "../support/map-blueprints.ts";
 
 const test = suite("map types");
 failOnLeaks(test);
 
-type Spec = MapSpec<unknown, unknown, unknown>;
-const inner = { type: "hash", key: 4, value: 4, maxEntries: 4 } as const;
-const storage = { key: 4, value: 8, flags: ["no_prealloc"] } as const;
-
-/** A blueprint of each type that the kernel takes, in the fewest words. */
-const RIGHT: { readonly [T in abi.MapType]?: Omit<Spec, "type"> } = {
-  hash: { key: 4, value: 4, maxEntries: 4 },
-  array: { value: 4, maxEntries: 4 },
-  prog_array: { maxEntries: 4 },
-  perf_event_array: {},
-  percpu_hash: { key: 4, value: 4, maxEntries: 4 },
-  percpu_array: { value: 4, maxEntries: 4 },
-  stack_trace: { maxEntries: 4 },
-  cgroup_array: { maxEntries: 4 },
-  lru_hash: { key: 4, value: 4, maxEntries: 4 },
-  lru_percpu_hash: { key: 4, value: 4, maxEntries: 4 },
-  lpm_trie: { key: 8, value: 4, maxEntries: 4, flags: ["no_prealloc"] },
-  array_of_maps: { maxEntries: 4, inner },
-  hash_of_maps: { key: 4, maxEntries: 4, inner },
-  devmap: { maxEntries: 4 },
-  sockmap: { maxEntries: 4 },
-  cpumap: { maxEntries: 2 },
-  xskmap: { maxEntries: 4 },
-  sockhash: { key: 4, maxEntries: 4 },
-  cgroup_storage: { key: 8, value: 4 },
-  reuseport_sockarray: { maxEntries: 4 },
-  percpu_cgroup_storage: { key: 16, value: 4 },
-  queue: { value: 4, maxEntries: 4 },
-  stack: { value: 4, maxEntries: 4 },
-  sk_storage: storage,
-  devmap_hash: { maxEntries: 4 },
-  ringbuf: { maxEntries: 4096 },
-  inode_storage: storage,
-  task_storage: storage,
-  bloom_filter: { value: 4, maxEntries: 4 },
-  user_ringbuf: { maxEntries: 4096 },
-  cgrp_storage: storage,
-  arena: { maxEntries: 4, flags: ["mmapable"] },
-  insn_array: { value: 16, maxEntries: 4 },
-  rhash: { key: 4, value: 4, maxEntries: 4, flags: ["no_prealloc"] },
-};
+type Spec = AnySpec;
+const RIGHT = blueprints;
 
 /** Types that the running kernel does not have, or that a test cannot make alone. */
 const UNKNOWN = "this kernel is older";
-
-function absent(type: abi.MapType): boolean {
-  if (type === "rhash") return kernelOlderThan(7, 2);
-  const [major = 0, minor = 0] = (mapTypeSince(type) ?? "0.0").split(".").map(Number);
-  return kernelOlderThan(major, minor);
-}
 
 test("there is a blueprint for every type", () => {
   const without = Object.keys(abi.MapType).filter((type) => !(type in RIGHT));
@@ -66,7 +22,7 @@ test("there is a blueprint for every type", () => {
 });
 
 for (const [type, spec] of Object.entries(RIGHT) as [abi.MapType, Spec][]) {
-  if (absent(type)) {
+  if (isMapTypeAbsent(type)) {
     skip(test, `${type} can be created`, UNKNOWN);
     continue;
   }
@@ -188,7 +144,7 @@ for (const [type, changes, message] of WRONG) {
     }
     assert.equal(kernel.commands, []);
   });
-  if (absent(type)) continue;
+  if (isMapTypeAbsent(type)) continue;
   requires(
     test,
     "bpf",
@@ -214,7 +170,7 @@ requires(
   let cases = 0;
   const newer: MapFlag[] = kernelOlderThan(7, 0) ? ["rb_overwrite"] : [];
   for (const [type, right] of Object.entries(RIGHT) as [abi.MapType, Spec][]) {
-    if (absent(type)) continue;
+    if (isMapTypeAbsent(type)) continue;
     for (const [name, bit] of Object.entries(MapFlag) as [MapFlag, number][]) {
       // These two want a descriptor besides.
       if (name === "token_fd" || name === "vtype_btf_obj_fd" || newer.includes(name)) continue;

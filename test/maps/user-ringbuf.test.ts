@@ -190,6 +190,18 @@ real("an abort or a close ends the waiting", async () => {
   assert.is(late, "ERR_CLOSED");
 });
 
+real("what a closed producer left unfinished holds nobody up", () => {
+  using s = setUp();
+  s.ring.push(1n);
+  const left = s.ring.reserve(8)!;
+  s.ring.push(2n);
+  s.ring.close();
+  assert.is(thrown(() => left.submit()).code, "ERR_CLOSED");
+  s.drain();
+  assert.is(s.sum(), 3n);
+  assert.is(s.drain(), 0);
+});
+
 real("sizes, types and second producers are refused", () => {
   using s = setUp();
   for (const size of [4089, -1, 1.5]) assert.throws(() => s.ring.reserve(size), /does not fit a ring of 4096/);
@@ -198,6 +210,7 @@ real("sizes, types and second producers are refused", () => {
   using one = openUserRingBuffer(map);
   assert.is(one.push(Uint8Array.of(1, 2, 3)), true);
   assert.match(thrown(() => openUserRingBuffer(map)).message, /has a producer already/);
+  assert.match(thrown(() => openUserRingBuffer(map.raw)).message, /has a producer already/);
   using hash = createMap({ type: "hash", key: u32, value: struct({ a: u32 }), maxEntries: 1 });
   assert.match(thrown(() => openUserRingBuffer(hash as never)).message, /as a user ring buffer: it is a hash/);
 });
