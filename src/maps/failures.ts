@@ -32,7 +32,9 @@ export function elementDetail(command: BpfCommand, code: string, map: MapDescrip
         return "the value is no map like the inner one that it was created with";
       return undefined;
     case "EBADF":
-      return updates ? "the value is no open descriptor of a kind that the map holds, or the map's own is closed" : undefined;
+      return updates
+        ? "the value is no open descriptor of a kind that the map holds, or the map's own is closed"
+        : undefined;
     case "ENOSPC":
       if (isSocketMap(type) && map.valueSize < 8) return "the cookie of a socket does not fit values of 4 bytes: use 8";
       return undefined;

@@ -206,12 +206,12 @@ real("errors of other kinds", () => {
   assert.is(programs.delete(0), false);
   using readOnly = openMapById(array.info().id, { access: "read" });
   assert.is(
-    outcome(() => readOnly.set(word, word)),
+    outcome(() => readOnly.raw.set(word, word)),
     "EPERM",
   );
   using writeOnly = openMapById(array.info().id, { access: "write" });
   assert.is(
-    outcome(() => writeOnly.get(word)),
+    outcome(() => writeOnly.raw.get(word)),
     "EPERM",
   );
   assert.is(thrown(() => openMapById(0xfffffff0)).code, "ENOENT");
