@@ -30,6 +30,7 @@ export {
   type PerfEventSource,
   type SoftwareEvent,
 } from "./perf-event.ts";
+export { listPins, type Pin } from "./pins.ts";
 export {
   type Attached,
   type AttachedProgram,

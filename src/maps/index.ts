@@ -45,6 +45,7 @@ export { bindMap, type CreateMapOptions, createMap } from "./create.ts";
 export type { MapDescription, MapInfo } from "./description.ts";
 export type { Listening, RecordCallback, RecordsOptions } from "./face.ts";
 export { flagNames, MapFlag } from "./flags.ts";
+export { listMaps } from "./list.ts";
 export { BpfMap, type SetManyOptions, type UpdateFlag } from "./map.ts";
 export {
   type MapArrayOptions,

@@ -1,5 +1,13 @@
+export type { ProgramDescription, ProgramStatistics } from "./description.ts";
 export { type ExplainedMessage, explainVerifierLog, VERIFIER_MESSAGES, type VerifierMessage } from "./explain.ts";
 export { type ProgramBtf, type ProgramInfo, programInfo, sourceLines } from "./info.ts";
 export { type LoadProgramOptions, loadProgram, type ProgramSpec } from "./load.ts";
-export { Program, type RunOptions, type RunResult } from "./program.ts";
+export type { MachineFunction } from "./machine-code.ts";
+export { enableStatistics, listPrograms, openPinnedProgram, openProgramById, programFromFd } from "./open.ts";
+export { Program } from "./program.ts";
+export type { RunOptions, RunResult } from "./run.ts";
+export type { ProgramStream } from "./stream.ts";
+export { hasTag, programTag, type TagAlgorithm } from "./tag.ts";
+export { queryTaskFd, type TaskFd } from "./task-fd.ts";
+export type { InspectOptions, KernelNames } from "./translated.ts";
 export { type LogSummary, summarizeLog, VerifierError, type VerifierErrorOptions } from "./verifier-error.ts";

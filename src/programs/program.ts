@@ -1,38 +1,19 @@
-import { type AttachType, type ProgType, progTestRunAttr } from "../kernel-abi/index.ts";
-import { bpfError, rawBpf } from "../syscall/bpf.ts";
-import { kernelBuffer, toKernel } from "../syscall/call.ts";
-import { errnoName } from "../syscall/errno.ts";
+import type { Instruction } from "../asm/index.ts";
+import type { AttachType, ProgType } from "../kernel-abi/index.ts";
+import { pinObject, unpin } from "../maps/pin.ts";
 import type { Fd } from "../syscall/fd.ts";
-
-/** What to run a program on. */
-export interface RunOptions {
-  /** Packet or other input data; at least 14 bytes (an Ethernet header) for programs that see packets. */
-  readonly data?: Uint8Array | undefined;
-  /** Context struct, for example a `__sk_buff`, with the fields the kernel lets a test set. */
-  readonly context?: Uint8Array | undefined;
-  /** How often to run; the duration is the mean. Default 1. */
-  readonly repeat?: number | undefined;
-  /** `BPF_F_TEST_*` flags. Default 0. */
-  readonly flags?: number | undefined;
-  /** CPU to run on, for raw tracepoints with `BPF_F_TEST_RUN_ON_CPU`. */
-  readonly cpu?: number | undefined;
-  /** Room for the data afterwards, in bytes: programs can make it longer. Default: length of `data` + 256. */
-  readonly dataOutSize?: number | undefined;
-}
-
-/** What came of a run. */
-export interface RunResult {
-  /** Return value, unsigned 32 bits. */
-  readonly returnValue: number;
-  /** Mean duration of one run in nanoseconds, as the kernel measured it. */
-  readonly duration: number;
-  /** The data afterwards; empty when there was none. */
-  readonly data: Uint8Array;
-  /** The context afterwards; empty when none was given. */
-  readonly context: Uint8Array;
-}
-
-const MAX_INTERRUPTIONS = 30;
+import {
+  numberOf,
+  type ProgramDescription,
+  type ProgramStatistics,
+  queryProgram,
+  readProgramInfo,
+  readStatistics,
+} from "./description.ts";
+import { type MachineFunction, readMachineCode } from "./machine-code.ts";
+import { type RunOptions, type RunResult, runProgram } from "./run.ts";
+import { associateStructOps, type ProgramStream, readStream } from "./stream.ts";
+import { type InspectOptions, readTranslated } from "./translated.ts";
 
 /** A loaded program. */
 export class Program {
@@ -45,6 +26,7 @@ export class Program {
   /** Attach type that the program was loaded for; `undefined` where none was given, or that is not known. */
   readonly expectedAttachType: AttachType | undefined;
   readonly #owner: Fd;
+  readonly #pins = new Set<string>();
 
   /** @internal use `loadProgram` */
   constructor(owner: Fd, type: ProgType, name: string, log: string, expectedAttachType?: AttachType) {
@@ -78,48 +60,122 @@ export class Program {
    * Runs the program once (or `repeat` times) on given data, without attaching it (`BPF_PROG_TEST_RUN`).
    *
    * @param options data, context, repeat
-   * @throws SyscallError `ENOTSUPP` for program types the kernel cannot test, `EINVAL` for data it does not accept
+   * @throws SyscallError `ENOTSUPP` for program types the kernel cannot run so, `EINVAL` with what it wants of this type
+   *
+   * @example
+   * ```ts
+   * import { exit, load, r0, r1 } from "rawbpf/asm";
+   * import { loadProgram } from "rawbpf/programs";
+   *
+   * using length = loadProgram({ type: "sched_cls", instructions: [load("u32", r0, r1, 0), exit()], license: "GPL" });
+   * length.run({ data: new Uint8Array(64) }).returnValue; // 64
+   * ```
    */
   run(options: RunOptions = {}): RunResult {
-    const backend = this.#owner.backend;
-    const data = options.data ?? new Uint8Array(0);
-    const context = options.context ?? new Uint8Array(0);
-    const input = data.length > 0 ? toKernel(data) : undefined;
-    const output = data.length > 0 ? kernelBuffer(options.dataOutSize ?? data.length + 256) : undefined;
-    const contextIn = context.length > 0 ? toKernel(context) : undefined;
-    // A program of type syscall writes to the context it was given, and the kernel refuses another buffer.
-    const inPlace = this.type === "syscall";
-    const contextOut = context.length > 0 && !inPlace ? kernelBuffer(context.length) : undefined;
-    for (let tries = 1; ; tries++) {
-      const { result, attr } = rawBpf(backend, "BPF_PROG_TEST_RUN", progTestRunAttr, {
-        prog_fd: this.fd,
-        data_in: input,
-        data_size_in: data.length,
-        data_out: output,
-        data_size_out: output?.length ?? 0,
-        ctx_in: contextIn,
-        ctx_size_in: context.length,
-        ctx_out: contextOut,
-        ctx_size_out: contextOut?.length ?? 0,
-        repeat: options.repeat ?? 0,
-        flags: options.flags ?? 0,
-        cpu: options.cpu ?? 0,
-      });
-      if (result < 0) {
-        // A signal (a profiler's, say) interrupts long runs.
-        if (errnoName(result) === "EINTR" && tries < MAX_INTERRUPTIONS) continue;
-        throw bpfError("BPF_PROG_TEST_RUN", result, { action: `Cannot run ${this.#owner.label}` });
-      }
-      const fields = progTestRunAttr.fields;
-      return {
-        returnValue: attr.readU32(fields.retval.offset),
-        duration: attr.readU32(fields.duration.offset),
-        data: output?.slice(0, attr.readU32(fields.data_size_out.offset)) ?? new Uint8Array(0),
-        context: inPlace
-          ? (contextIn?.slice() ?? new Uint8Array(0))
-          : (contextOut?.slice(0, attr.readU32(fields.ctx_size_out.offset)) ?? new Uint8Array(0)),
-      };
+    return runProgram({ owner: this.#owner, type: this.type, expectedAttachType: this.expectedAttachType }, options);
+  }
+
+  /**
+   * What the kernel says of the program.
+   *
+   * @throws SyscallError
+   */
+  info(): ProgramDescription {
+    return readProgramInfo(this.#owner);
+  }
+
+  /** Number of the program, unique while it exists. */
+  get id(): number {
+    return numberOf(queryProgram(this.#owner), "id");
+  }
+
+  /**
+   * How often and how long it ran, while statistics were on ({@link enableStatistics}).
+   *
+   * @throws SyscallError
+   */
+  statistics(): ProgramStatistics {
+    return readStatistics(this.#owner);
+  }
+
+  /**
+   * The instructions as the kernel runs them, after the verifier has changed them, with functions, lines and maps named.
+   *
+   * @param options the kernel's symbols (`readKernelSymbols()`), to name helpers and functions of the kernel
+   * @throws NotSupportedError when the kernel does not show them; SyscallError
+   *
+   * @example
+   * ```ts
+   * import { exit, mov, print, r0 } from "rawbpf/asm";
+   * import { loadProgram } from "rawbpf/programs";
+   * import { readKernelSymbols } from "rawbpf/symbols";
+   *
+   * using program = loadProgram({ type: "socket_filter", instructions: [mov(r0, 0), exit()] });
+   * console.log(print(program.translated({ symbols: readKernelSymbols() })));
+   * ```
+   */
+  translated(options: InspectOptions = {}): Instruction[] {
+    return readTranslated(this.#owner, options);
+  }
+
+  /**
+   * The machine code that the kernel has compiled it to, by function, with source lines where it has BTF.
+   *
+   * @throws NotSupportedError when it is interpreted, or the kernel does not show it; SyscallError
+   */
+  machineCode(): MachineFunction[] {
+    return readMachineCode(this.#owner);
+  }
+
+  /**
+   * Takes what the program has printed with `bpf_stream_printk`, or what the kernel reports of its faults (Linux 6.17).
+   *
+   * @param stream which one
+   * @returns text; empty when nothing is there
+   * @throws NotSupportedError on kernels without streams; SyscallError
+   */
+  readStream(stream: ProgramStream): string {
+    return readStream(this.#owner, stream);
+  }
+
+  /**
+   * Associates the program with a struct_ops map (Linux 7.0): functions of the kernel that it calls then know which of
+   * several is meant.
+   *
+   * @param map open map of type `struct_ops`
+   * @throws SyscallError `EBUSY` when it is associated with another one, `EINVAL` on kernels without it
+   */
+  associateStructOps(map: { readonly fd: number }): void {
+    associateStructOps(this.#owner, map.fd);
+  }
+
+  /**
+   * Pins the program, so that it outlives the process.
+   *
+   * @param path absolute path on a BPF file system
+   * @throws BpfError `ERR_PIN`; SyscallError `EEXIST`
+   */
+  pin(path: string): void {
+    pinObject(this.#owner, path);
+    this.#pins.add(path);
+  }
+
+  /**
+   * Takes names away that {@link pin} gave.
+   *
+   * @param path one of them; default: all
+   * @throws BpfError `ERR_PIN`
+   */
+  unpin(path?: string): void {
+    for (const one of path === undefined ? [...this.#pins] : [path]) {
+      unpin(one, { backend: this.#owner.backend });
+      this.#pins.delete(one);
     }
+  }
+
+  /** Names that {@link pin} gave and {@link unpin} did not take away. */
+  get pins(): readonly string[] {
+    return [...this.#pins];
   }
 
   /** Closes the descriptor; links keep the program alive. Idempotent. */

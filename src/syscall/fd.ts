@@ -54,6 +54,18 @@ export class Fd {
     return duplicateDescriptor(this.backend, this.number, this.label);
   }
 
+  /**
+   * Gives the descriptor to another owner: this one is closed afterwards, the descriptor is not.
+   *
+   * @returns its number
+   * @throws BpfError `ERR_CLOSED`
+   */
+  release(): number {
+    const number = this.number;
+    this.#number = -1;
+    return number;
+  }
+
   /** Closes the descriptor. Idempotent. */
   close(): void {
     const number = this.#number;

@@ -8,8 +8,9 @@ export type {
   SyscallBackend,
 } from "./backend.ts";
 export { type BpfCallContext, bpf, bpfFd, type RawBpfResult, rawBpf } from "./bpf.ts";
+export { type BtfDescription, listBtf, openBtfById, readBtfInfo } from "./btf-object.ts";
 export { kernelBuffer, toKernel } from "./call.ts";
-export { monotonicTime } from "./clock.ts";
+export { bootTime, monotonicTime } from "./clock.ts";
 export {
   enableStats,
   iterCreate,
