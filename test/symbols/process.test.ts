@@ -119,7 +119,10 @@ linux("functions that the JIT of another process has compiled", async () => {
      for (let i = 0; i < 3000; i++) veryHotFunction(1000);
      process.stdout.write("ready"); process.stdin.resume();`,
   );
-  const child = spawn(process.execPath, ["--perf-basic-prof", script], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(process.execPath, ["--perf-basic-prof", script], {
+    stdio: ["pipe", "pipe", "inherit"],
+    cwd: folder,
+  });
   try {
     await new Promise((resolve) => child.stdout.once("data", resolve));
     const pid = child.pid!;
