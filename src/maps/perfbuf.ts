@@ -57,7 +57,7 @@ export class PerfBuffer {
   readonly #overwritable: boolean;
   readonly #onLost: ((count: bigint, cpu: number) => void) | undefined;
   readonly #face: RecordFace<PerfCallback>;
-  #lost = 0n;
+  readonly #lost = new Map<number, bigint>();
   #first = 0;
   #bytes: Uint8Array = new Uint8Array(0);
   #consuming = false;
@@ -85,7 +85,14 @@ export class PerfBuffer {
 
   /** Samples that were lost so far because a ring was full, on all CPUs together. Known once the reader gets there. */
   get lost(): bigint {
-    return this.#lost;
+    let sum = 0n;
+    for (const count of this.#lost.values()) sum += count;
+    return sum;
+  }
+
+  /** Samples that were lost so far, by the id of the CPU; CPUs that lost none are not in it. A copy. */
+  get lostByCpu(): ReadonlyMap<number, bigint> {
+    return new Map(this.#lost);
   }
 
   /**
@@ -245,7 +252,7 @@ export class PerfBuffer {
         callback(view, offset, length, cpu);
       },
       lost: (count) => {
-        this.#lost += count;
+        this.#lost.set(cpu, (this.#lost.get(cpu) ?? 0n) + count);
         this.#onLost?.(count, cpu);
       },
     };

@@ -143,6 +143,9 @@ real("what did not fit is counted, and told with the CPU", () => {
     told.reduce((sum, [count]) => sum + count, 0n),
     buffer.lost,
   );
+  const byCpu = new Map<number, bigint>();
+  for (const [count, cpu] of told) byCpu.set(cpu, (byCpu.get(cpu) ?? 0n) + count);
+  assert.equal(buffer.lostByCpu, byCpu);
 });
 
 real("iterates over samples as they come, decoded", async () => {
@@ -341,6 +344,7 @@ test("positions pass 2^32, and unknown records are passed over", () => {
   });
   assert.equal(got, [1, 2]);
   assert.is(buffer.lost, 5n);
+  assert.equal([...buffer.lostByCpu], [[0, 5n]]);
   assert.is(buffer.available, 0);
   buffer.close();
 });
