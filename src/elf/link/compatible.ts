@@ -8,14 +8,19 @@ const MAX_DEPTH = 32;
 /** Comparisons made for one pair of types; more are taken to be a trap. */
 const MAX_STEPS = 10_000;
 
+/** Comparisons that may still be made for one result: as many as no honest object needs. */
+export interface ComparisonBudget {
+  left: number;
+}
+
 /**
  * Whether two declarations of one name, in different objects, may mean the same thing. Behind a pointer a struct only
  * has to have the same name, as one object may know its members and the other not.
  */
-export function areCompatible(a: Btf, aId: number, b: Btf, bId: number): boolean {
+export function areCompatible(a: Btf, aId: number, b: Btf, bId: number, budget: ComparisonBudget): boolean {
   let steps = 0;
   const same = (x: number, y: number, depth: number, behindPointer: boolean): boolean => {
-    if (depth > MAX_DEPTH || ++steps > MAX_STEPS) return true;
+    if (depth > MAX_DEPTH || ++steps > MAX_STEPS || --budget.left < 0) return true;
     const [s, t] = [a.resolve(x), b.resolve(y)];
     if (isComposite(s) && isComposite(t) && behindPointer) return isUnion(s) === isUnion(t) && s.name === t.name;
     if (isEnum(s) && isEnum(t)) return s.size === t.size || s.values.length === 0 || t.values.length === 0;

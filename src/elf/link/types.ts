@@ -20,7 +20,7 @@ import { placeVariables, symbolsBySection } from "../object/complete-btf.ts";
 import { symbolName } from "../object/file.ts";
 import { readMapDefinition } from "../object/map-definition.ts";
 import type { ObjectMapSpec } from "../object/spec.ts";
-import { areCompatible } from "./compatible.ts";
+import { areCompatible, type ComparisonBudget } from "./compatible.ts";
 import { type Input, linkError } from "./input.ts";
 import type { MergedSections } from "./sections.ts";
 import type { Global } from "./symbols.ts";
@@ -55,6 +55,7 @@ class TypeMerger {
   /** New numbers of the types of each object, before equal ones are merged. */
   readonly #ids = new Map<Input, Uint32Array>();
   readonly #types: BtfTypeSpec[] = [];
+  readonly #budget: ComparisonBudget = { left: 1_000_000 };
 
   constructor(inputs: readonly Input[], sections: MergedSections, globals: ReadonlyMap<string, Global>) {
     this.#inputs = inputs;
@@ -79,7 +80,8 @@ class TypeMerger {
   #representatives(): Map<Input, Map<number, { readonly input: Input; readonly id: number; readonly global: Global }>> {
     const found = new Map<Input, Map<number, { input: Input; id: number; global: Global }>>();
     for (const global of this.#globals.values()) {
-      const declarations = global.all.flatMap(({ input }) =>
+      const inputs = new Set(global.all.map(({ input }) => input));
+      const declarations = [...inputs].flatMap((input) =>
         declarationsOf(input, global.name).map((id) => ({ input, id })),
       );
       const first = declarations.find(({ input }) => input === global.input) ?? declarations[0];
@@ -105,7 +107,7 @@ class TypeMerger {
       if (differing === undefined) return;
       throw linkError(input, `Map "${global.name}" has another ${differing} than in ${first.name}`, path);
     }
-    if (areCompatible(a, firstId, b, id)) return;
+    if (areCompatible(a, firstId, b, id, this.#budget)) return;
     throw linkError(input, `"${global.name}" is declared with another type than in ${first.name}`, path);
   }
 

@@ -59,10 +59,16 @@ export function completeBtf(
       patch.setDatasec(datasec.id, section.size, entries);
     }
   }
+  // Of one name there may be many symbols, and many functions.
+  const done = new Set<string>();
   for (const symbol of file.symbols) {
+    if (done.has(symbol.name)) continue;
     if (isExtern(symbol)) {
-      if (externs[symbol.name]?.kind === "kfunc") completeKfunc(patch, symbol.name);
+      if (externs[symbol.name]?.kind !== "kfunc") continue;
+      done.add(symbol.name);
+      completeKfunc(patch, symbol.name);
     } else if (symbol.type === SymbolType.func && isHidden(symbol) && !isProgram(symbol)) {
+      done.add(symbol.name);
       for (const id of btf.idsByName(symbol.name, "func")) patch.setLinkage(id, LINKAGE_STATIC);
     }
   }

@@ -65,9 +65,10 @@ export function splitProgram(spec: ObjectSpec, program: ObjectProgramSpec): Save
   if (program.instructions.length === 0) throw elfError("ERR_ELF_INVALID", "The program has no instructions", path);
   const { instructions, starts: order } = findFunctions(program);
   const labels = new Set(order.map(([, label]) => label));
+  const byLabel = new Map(program.functions.map((each) => [each.label, each]));
   return order.map(([start, label], i) => {
     const end = order[i + 1]?.[0] ?? instructions.length;
-    const known = program.functions.find((each) => each.label === label);
+    const known = byLabel.get(label);
     const name = known?.name ?? label;
     const saver = new FunctionSaver(spec, program, labels, `${path} function "${name}"`);
     return {

@@ -17,6 +17,7 @@ import { elfError } from "../errors.ts";
 import type { JumpTableSpec, ObjectMapSpec, ObjectSpec } from "../object/spec.ts";
 import { type ElfRelocationSpec, type ElfSectionSpec, type ElfSymbolSpec, writeElf } from "../write.ts";
 import { type SavedFunction, splitProgram, type Target } from "./functions.ts";
+import { SharingKeys } from "./sharing.ts";
 import { SavedTypes, type SavedVariable } from "./types.ts";
 
 const SLOT_BYTES = 8;
@@ -76,6 +77,7 @@ class ObjectWriter {
   readonly #spec: ObjectSpec;
   readonly #types: SavedTypes;
   readonly #sections: Draft[] = [];
+  readonly #byName = new Map<string, Draft>();
   readonly #symbols: ElfSymbolSpec[] = [];
   readonly #sectionSymbols = new Map<Draft, number>();
   readonly #externSymbols = new Map<string, number>();
@@ -113,11 +115,12 @@ class ObjectWriter {
   }
 
   #section(name: string, flags: number, type: number = SectionType.progbits): Draft {
-    let section = this.#sections.find((each) => each.name === name);
+    let section = this.#byName.get(name);
     if (section === undefined) {
       const index = this.#sections.length;
       section = { name, index, type, flags, data: new Uint8Array(0), size: 0, relocations: [] };
       this.#sections.push(section);
+      this.#byName.set(name, section);
     }
     return section;
   }
@@ -125,11 +128,16 @@ class ObjectWriter {
   /** Appends to a section. */
   #append(section: Draft, bytes: Uint8Array): number {
     const offset = section.data.length;
-    const data = new Uint8Array(offset + bytes.length);
-    data.set(section.data);
-    data.set(bytes, offset);
-    section.data = data;
-    section.size = data.length;
+    const end = offset + bytes.length;
+    let memory = new Uint8Array(section.data.buffer as ArrayBuffer);
+    if (memory.length < end) {
+      // Twice as much as is needed, so that many small functions are not copied each time.
+      memory = new Uint8Array(offset === 0 ? end : 2 * end);
+      memory.set(section.data);
+    }
+    memory.set(bytes, offset);
+    section.data = memory.subarray(0, end);
+    section.size = end;
     return offset;
   }
 
@@ -150,11 +158,12 @@ class ObjectWriter {
    */
   #placeFunctions(): Map<PlacedFunction, ReadonlyMap<string, PlacedFunction>> {
     const all = new Map<PlacedFunction, ReadonlyMap<string, PlacedFunction>>();
-    const shared = new Map<string, PlacedFunction>();
+    const shared = new Map<number, PlacedFunction>();
+    const sharing = new SharingKeys();
     const globals = new Set(Object.keys(this.#spec.programs));
     const split = Object.values(this.#spec.programs).map((program) => splitProgram(this.#spec, program));
     for (const functions of split) {
-      const keys = sharingKeys(functions);
+      const keys = sharing.keysOf(functions);
       const own = new Map<string, PlacedFunction>();
       for (const func of functions) {
         const key = keys.get(func.label)!;
@@ -231,7 +240,7 @@ class ObjectWriter {
       }
       case "data": {
         const name = sectionNameOf(this.#spec.maps[target.map]!);
-        const section = this.#sections.find((each) => each.name === name);
+        const section = name === undefined ? undefined : this.#byName.get(name);
         if (section === undefined) throw this.#missing(func, `Map "${target.map}" holds no variables`);
         return { symbol: this.#sectionSymbol(section), addend: target.offset };
       }
@@ -438,28 +447,4 @@ class ObjectWriter {
 function sectionNameOf(map: ObjectMapSpec): string | undefined {
   if (map.kind === "data") return map.name;
   return map.type === "arena" && map.contents.length > 0 ? ".addr_space.1" : undefined;
-}
-
-/**
- * What tells functions apart, by label: their code and that of all they reach. Two programs share a function when
- * neither of them has changed anything of it.
- */
-function sharingKeys(functions: readonly SavedFunction[]): Map<string, string> {
-  const byLabel = new Map(functions.map((func) => [func.label, func]));
-  const texts = new Map(
-    functions.map(({ label, name, type, bytes, relocations, cores, lines }) => [
-      label,
-      JSON.stringify([label, name, type ?? 0, [...bytes], relocations, cores, lines]),
-    ]),
-  );
-  const keys = new Map<string, string>();
-  for (const { label } of functions) {
-    const reached = new Set<string>([label]);
-    for (const each of reached) {
-      for (const { target } of byLabel.get(each)!.relocations)
-        if (target.kind === "function") reached.add(target.label);
-    }
-    keys.set(label, [...reached].map((each) => texts.get(each)).join("\n"));
-  }
-  return keys;
 }

@@ -8,6 +8,7 @@ import {
   type ElfSectionSpec,
   type ElfSpec,
   type ElfSymbolSpec,
+  linkObjects,
   parseObject,
   readElf,
   SectionFlag,
@@ -15,6 +16,7 @@ import {
   SymbolBinding,
   SymbolType,
   writeElf,
+  writeObject,
 } from "../../../src/elf/index.ts";
 import { BpfError } from "../../../src/errors.ts";
 import { cpuTime, rounds } from "../../support/harness.ts";
@@ -565,6 +567,28 @@ test("a chain of 20,000 calls is followed", () => {
   const { p0 } = parseObject(chain(20_000, 1)).programs;
   assert.is(p0!.functions.length, 20_001);
   assert.is(p0!.instructions.length, 40_002);
+});
+
+test("objects with many of everything are read, linked and written in time", () => {
+  const start = cpuTime();
+  const count = rounds(5000, 20_000);
+  const deep = chain(count, 1);
+  assert.is(parseObject(writeObject(parseObject(deep))).programs.p0!.functions.length, count + 1);
+  // Many symbols of one name, and as many types.
+  const types: BtfTypeSpec[] = [
+    { kind: "int", name: "int", size: 4, signed: true },
+    { kind: "func_proto", returnType: 1, params: [{ name: "", type: 1 }] },
+    ...Array.from({ length: count }, () => ({ kind: "func", name: "f", type: 2, linkage: "extern" }) as const),
+    { kind: "datasec", name: ".ksyms", vars: [{ type: 3, offset: 0, size: 0 }] },
+  ];
+  const same = objectWith({
+    sections: [{ name: ".BTF", data: layoutBtf(types).bytes }],
+    symbols: Array.from({ length: count }, () => ({ name: "f", binding: global })),
+  });
+  assert.is(parseObject(same).externs.f!.kind, "kfunc");
+  for (const bytes of [deep, same]) linkObjects([bytes]);
+  const took = cpuTime() - start;
+  assert.ok(took < 5000, `took ${took} ms`);
 });
 
 test("objects that would take much more memory or time than their size are refused in time", () => {
