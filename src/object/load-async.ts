@@ -2,6 +2,7 @@ import { Worker } from "node:worker_threads";
 import { type ObjectSpec, parseObject } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
 import type { MapDescription } from "../maps/index.ts";
+import type { Program } from "../programs/index.ts";
 import type { BackendName, SyscallBackend } from "../syscall/backend.ts";
 import type { Fd } from "../syscall/fd.ts";
 import { openBackend } from "../syscall/select.ts";
@@ -125,7 +126,7 @@ export async function loadInWorker<T extends ObjectTypes>(
 
 function requestOf(
   object: Uint8Array | ObjectSpec,
-  { backend: _, signal: __, maps, ...options }: LoadObjectAsyncOptions,
+  { backend: _, signal: __, maps, targets, ...options }: LoadObjectAsyncOptions,
   backend: SyscallBackend,
   ledger: Ledger,
   lent: Fd[],
@@ -135,12 +136,18 @@ function requestOf(
     lent.push(fd);
     return [name, { fd: fd.number, label: fd.label, description: map.description }] as const;
   });
+  const programs = Object.entries((targets ?? {}) as Record<string, Program | number>).map(([name, target]) => {
+    if (typeof target === "number") return [name, target] as const;
+    const fd = target.owner.duplicate();
+    lent.push(fd);
+    return [name, fd.number] as const;
+  });
   return {
     rawbpf: "load",
     // Of a small part of a large buffer, copying between threads would take all.
     object: object instanceof Uint8Array ? new Uint8Array(object) : specToMessage(object),
     backend: backend.name as BackendName,
-    options: { ...options, maps: replacements },
+    options: { ...options, targets: Object.fromEntries(programs), maps: replacements },
     ledger: ledger.memory,
   };
 }
@@ -176,7 +183,7 @@ function replyOf(start: (request: LoadRequest) => Worker, request: LoadRequest):
  * @throws TypeError
  */
 function checkTravels(options: LoadObjectAsyncOptions): void {
-  const { signal: _, maps: __, ...plain } = options;
+  const { signal: _, maps: __, targets: ___, ...plain } = options;
   const given = plain as Readonly<Record<string, unknown>>;
   if (given.btfCache !== undefined) throw cannotTravel("btfCache", "open BTF belongs to one thread");
   if (given.backend !== undefined && typeof given.backend !== "string") {

@@ -47,6 +47,7 @@ import {
 import { kernelProgramName } from "./names.ts";
 import type { BpfObject, LoadedTable } from "./object.ts";
 import { nameInLog } from "./poison.ts";
+import { findProgramTarget, type ProgramTarget } from "./program-target.ts";
 import { type PreparedStructOps, prepareStructOps, type StructOpsMember } from "./struct-ops.ts";
 import { findToken } from "./token.ts";
 import type { AnyObjectTypes, NamesOf, ObjectMap, ObjectTypes } from "./types.ts";
@@ -74,6 +75,11 @@ export interface LoadObjectOptions<T extends ObjectTypes = AnyObjectTypes> exten
    * own keeps others from putting maps there.
    */
   readonly pinFolder?: string | undefined;
+  /**
+   * Loaded programs that programs of this object replace a function of (`freplace`), or trace (`fentry`, `fexit`), by the
+   * name of the program of this object: handles or descriptors. The section names the function.
+   */
+  readonly targets?: { readonly [N in NamesOf<T, "programs">]?: Program | number } | undefined;
   /** Put before the kernel's names of maps and programs. Default none. */
   readonly namePrefix?: string | undefined;
   /** Types that CO-RE relocates to. Default: those of the running kernel. */
@@ -424,7 +430,8 @@ class ObjectLoader {
   ): ProgramSpec {
     const { name } = program;
     const linked = during(`Cannot link program "${name}"`, () => link(instructions, { maps }));
-    const target = program.attachBtf ? findAttachTarget(program, this.#kernel) : undefined;
+    const replaced = this.#programTarget(program);
+    const target = program.attachBtf && replaced === undefined ? findAttachTarget(program, this.#kernel) : undefined;
     const attachType = this.#attachType(program);
     const member = this.#members.get(name);
     if (program.type === "struct_ops" && member === undefined) {
@@ -443,7 +450,8 @@ class ObjectLoader {
       flags: program.flags | (program.sleepable ? BPF_F_SLEEPABLE : 0),
       kernelVersion: this.#spec.version || kernelVersionCode(),
       memberIndex: member?.index,
-      attachBtfId: attachedTo?.id,
+      attachBtfId: replaced?.id ?? attachedTo?.id,
+      attachProgram: replaced?.fd,
       attachBtf: attachedTo && this.#kernel.descriptor(attachedTo.module),
       fdArray: this.#modules.descriptors,
       token: this.#token,
@@ -453,6 +461,18 @@ class ObjectLoader {
           : { fd: types.fd.number, functions: program.functions, offsetOf: types.offsetOf },
       explainLog: (log) => nameInLog(log, this.#spec, linked),
     };
+  }
+
+  /** The function of another program that a program is loaded for; `undefined` for one of the kernel, or none. */
+  #programTarget(program: ObjectProgramSpec): ProgramTarget | undefined {
+    const targets: { readonly [name: string]: Program | number | undefined } = this.#options.targets ?? {};
+    const target = targets[program.name];
+    if (target !== undefined) {
+      return findProgramTarget(program, typeof target === "number" ? target : target.fd, this.#backend);
+    }
+    if (program.type !== "ext") return undefined;
+    const message = `Cannot load program "${program.name}": it needs the program that has the function it replaces`;
+    throw new BpfError("ERR_OBJECT", message, { hint: `Give it: targets: { ${program.name}: program }` });
   }
 
   #nameOf(name: string): string {
