@@ -55,6 +55,12 @@ export interface ResolvedSpec {
  * counts.set(1, 10n);
  * counts.get(1); // 10n
  * ```
+ * @example Addresses by their longest prefix
+ * ```ts
+ * using routes = createMap({ type: "lpm_trie", key: ipv4Prefix, value: u32, maxEntries: 16, flags: ["no_prealloc"] });
+ * routes.set("10.0.0.0/8", 1).set("10.1.0.0/16", 2);
+ * routes.get("10.1.2.3"); // 2
+ * ```
  * @example A value for each CPU, and a map of maps
  * ```ts
  * using hits = createMap({ type: "percpu_array", value: u64, maxEntries: 1 });

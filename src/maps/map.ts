@@ -450,6 +450,13 @@ export class BpfMap<K = Uint8Array, V = Uint8Array, I = V> {
    * @param options flag, size of a batch
    * @returns how many were written
    * @throws SyscallError as of {@link set}; its message says how many were written before
+   * @example
+   * ```ts
+   * using squares = createMap({ type: "hash", key: u32, value: u64, maxEntries: 1000 });
+   * squares.setMany(Array.from({ length: 1000 }, (_, i) => [i, BigInt(i * i)] as const)); // 1000
+   * squares.get(30); // 900n
+   * squares.deleteMany([1, 2, 5000]); // 2
+   * ```
    */
   setMany(entries: Iterable<readonly [K, I]>, options: SetManyOptions = {}): number {
     this.#check();

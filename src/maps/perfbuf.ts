@@ -285,6 +285,30 @@ const readers = new WeakSet<Fd>();
  * @returns the reader: close it before the map
  * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type or one that has a reader; SyscallError `EACCES` without CAP_PERFMON, `ENOMEM` or
  *   `EPERM` when the pages are too many
+ * @example
+ * ```ts
+ * using samples = createMap({ type: "perf_event_array" });
+ * using producer = loadProgram({
+ *   type: "socket_filter",
+ *   license: "GPL",
+ *   instructions: program(
+ *     store("u64", r10, -8, 42),
+ *     ldMap(r2, samples),
+ *     ldImm64(r3, 0xffffffff), // BPF_F_CURRENT_CPU
+ *     mov(r4, r10),
+ *     add(r4, -8),
+ *     mov(r5, 8),
+ *     call("perf_event_output"),
+ *     mov(r0, 0),
+ *     exit(),
+ *   ),
+ * });
+ * using buffer = openPerfBuffer(samples);
+ * producer.run({ data: new Uint8Array(64) });
+ * const values: bigint[] = [];
+ * buffer.consume((view, offset) => values.push(view.getBigUint64(offset, true)));
+ * values[0]; // 42n
+ * ```
  */
 export function openPerfBuffer(
   map: BpfMap<never, never> | BpfMap<unknown, unknown> | BpfMap,

@@ -300,6 +300,13 @@ const producers = new WeakSet<Fd>();
  * @param options codec of what `push` takes; default: bytes
  * @returns the producer: close it before the map
  * @throws BpfError `ERR_TYPE_MISMATCH` for a map of another type or one that has a producer; SyscallError of mmap
+ * @example
+ * ```ts
+ * using orders = createMap({ type: "user_ringbuf", maxEntries: 4096 });
+ * using producer = openUserRingBuffer(orders, { codec: u64 });
+ * producer.push(42n); // true
+ * producer.free; // 4080
+ * ```
  */
 export function openUserRingBuffer<I = Uint8Array>(
   map: BpfMap<unknown, unknown> | BpfMap,
