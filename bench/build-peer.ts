@@ -40,6 +40,19 @@ function build(source: string, compiler: string, args: (output: string) => reado
 }
 
 /**
+ * Builds a C program that makes its system calls by itself.
+ *
+ * @param source path of the `.c` file below the repository
+ * @returns its path, or `undefined` where there is no C compiler
+ * @throws Error when the program does not compile
+ */
+export function buildPlainPeer(source: string): string | undefined {
+  const compiler = toolPath("cc");
+  if (compiler === undefined) return undefined;
+  return build(source, compiler, (output) => ["-O2", "-o", output, join(repository, source)]);
+}
+
+/**
  * Builds a C program against libbpf, linked statically: the newest that `scripts/debian-tools.sh libbpf` fetched.
  *
  * @param source path of the `.c` file below the repository

@@ -1,7 +1,8 @@
 import { fileURLToPath } from "node:url";
 import { fetchedRuntimes } from "../scripts/runtimes.ts";
 import { adapters } from "../src/syscall/index.ts";
-import { compilePeer, type Peer, startPeer } from "./peer/peer.ts";
+import { buildPlainPeer } from "./build-peer.ts";
+import { type Peer, startPeer } from "./peer/peer.ts";
 import { compare, type Report, short } from "./report.ts";
 
 const COUNT = short ? 20_000 : 100_000;
@@ -19,7 +20,7 @@ const OTHERS: readonly (readonly [runtime: string, flags: readonly string[], ada
  * Every contestant is a process of its own that is asked for slices in random order; CPU time of the process.
  */
 export async function run(report: Report): Promise<void> {
-  const compiled = compilePeer();
+  const compiled = buildPlainPeer("bench/peer/peer.c");
   const peers: Record<string, Peer> = {};
   if (compiled !== undefined) peers["plain C"] = startPeer(compiled, []);
   const child = fileURLToPath(new URL("./peer/lookup.js", import.meta.url));

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
-import { compilePeer, type Peer, startPeer } from "./peer/peer.ts";
+import { buildPlainPeer } from "./build-peer.ts";
+import { type Peer, startPeer } from "./peer/peer.ts";
 import { compare, median, type Report, short } from "./report.ts";
 
 const RECORDS = short ? 50_000 : 400_000;
@@ -8,7 +9,7 @@ const IDLE_MS = short ? 500 : 2000;
 
 /** Ring buffer: throughput, wake-up latency and idle cost, against the same in C. */
 export async function run(report: Report): Promise<void> {
-  const compiled = compilePeer();
+  const compiled = buildPlainPeer("bench/peer/peer.c");
   if (compiled === undefined) throw new Error("The ring buffer benchmark needs a C compiler: its producer is in C");
   const start = (): Peer =>
     startPeer(process.execPath, [fileURLToPath(new URL("./peer/ring.js", import.meta.url)), compiled]);

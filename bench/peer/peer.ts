@@ -1,7 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 
 /** A process that answers one line to each line, such as the C peer. */
@@ -40,21 +37,4 @@ export function startPeer(
       child.kill();
     },
   };
-}
-
-/**
- * Compiles the C peer with the system's compiler.
- *
- * @returns its path, or `undefined` where there is no compiler; removed when the process ends
- */
-export function compilePeer(): string | undefined {
-  const source = ["bench/peer/peer.c", "../bench/peer/peer.c"].find((path) => existsSync(path));
-  if (source === undefined) throw new Error("bench/peer/peer.c is not there: run the benchmarks from the repository");
-  const folder = mkdtempSync(join(tmpdir(), "rawbpf-bench-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
-  const output = join(folder, "peer");
-  const compiled = spawnSync("cc", ["-O2", "-o", output, source], { stdio: ["ignore", "ignore", "inherit"] });
-  if (compiled.error !== undefined) return undefined;
-  if (compiled.status !== 0) throw new Error("The C peer does not compile");
-  return output;
 }
