@@ -25,8 +25,8 @@ export interface NetnsOptions {
  * @param target network namespace. Default: this thread's own
  * @param options link or not
  * @returns the attachment: close it to detach
- * @throws BpfError `ERR_ATTACH_TARGET` when it is no network namespace, `ERR_TYPE_MISMATCH`; SyscallError `EEXIST` when the
- *   namespace, or the first one, has a flow dissector already, `E2BIG` above 64 `sk_lookup` programs
+ * @throws BpfError `ERR_ATTACH_TARGET` when it is no network namespace, `ERR_TYPE_MISMATCH`; SyscallError `EEXIST` or
+ *   `E2BIG` when the namespace, or the first one, has a flow dissector already, `E2BIG` above 64 `sk_lookup` programs
  */
 export function attachNetns(program: Program, target: NetworkNamespace = "own", options: NetnsOptions = {}): Link {
   const place = namespaceLabel(target);
@@ -34,6 +34,7 @@ export function attachNetns(program: Program, target: NetworkNamespace = "own", 
   const attachType = program.type === "sk_lookup" ? "sk_lookup" : "flow_dissector";
   const label = `${attachType} of ${place}`;
   const { backend } = program.owner;
+  const meanings = meaningsOf(attachType);
   const mayDoWithout = attachType === "flow_dissector" && target === "own";
   if (options.link !== false) {
     const owner = openNetworkNamespace(backend, target);
@@ -46,7 +47,7 @@ export function attachNetns(program: Program, target: NetworkNamespace = "own", 
     if (result >= 0) return new Link(label, { type: "netns", fd: new Fd(backend, result, label) });
     if (errnoName(result) !== "EINVAL" || !mayDoWithout) {
       const since = attachType === "sk_lookup" ? "5.9" : "5.8";
-      throw linkError(program, result, { type: "netns", attachType, target: label, since, meanings: MEANINGS });
+      throw linkError(program, result, { type: "netns", attachType, target: label, since, meanings });
     }
   } else if (!mayDoWithout) {
     throw new BpfError("ERR_ATTACH_TARGET", `Cannot attach ${program.owner.label} to ${label} without a link`, {
@@ -59,11 +60,14 @@ export function attachNetns(program: Program, target: NetworkNamespace = "own", 
     label,
     target: {},
     replaceAttr: () => ({}),
-    meanings: MEANINGS,
+    meanings,
   });
 }
 
-const MEANINGS: { readonly [errno: string]: string } = {
-  EEXIST: "this namespace, or the first one for all of them, has a flow dissector already",
-  E2BIG: "the namespace has as many programs as the kernel takes",
-};
+const OCCUPIED = "this namespace, or the first one for all of them, has a flow dissector already";
+
+/** What errnos mean. Of flow dissectors the kernel takes one. */
+function meaningsOf(attachType: "flow_dissector" | "sk_lookup"): { readonly [errno: string]: string } {
+  const full = "the namespace has as many programs as the kernel takes";
+  return { EEXIST: OCCUPIED, E2BIG: attachType === "flow_dissector" ? OCCUPIED : full };
+}

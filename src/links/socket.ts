@@ -50,11 +50,10 @@ function numberIn(socket: object): number | undefined {
   // dgram keeps its handle in an object behind a symbol, and its `_handle` warns whoever looks.
   for (const symbol of Object.getOwnPropertySymbols(socket)) {
     const state = (socket as { readonly [key: symbol]: unknown })[symbol];
-    const found =
-      typeof state === "object" && state !== null ? fdOf((state as { handle?: unknown }).handle) : undefined;
-    if (found !== undefined) return found;
+    if (typeof state !== "object" || state === null || !("handle" in state && "bindState" in state)) continue;
+    return fdOf(state.handle);
   }
-  return Object.hasOwn(socket, "_handle") ? fdOf((socket as { readonly _handle?: unknown })._handle) : undefined;
+  return fdOf((socket as { readonly _handle?: unknown })._handle);
 }
 
 function fdOf(handle: unknown): number | undefined {

@@ -1,7 +1,7 @@
 import { closest } from "../bytes/index.ts";
 import type { ObjectSpec } from "../elf/index.ts";
 import { BpfError } from "../errors.ts";
-import { attachStructOps, type Link, UsdtSpecs } from "../links/index.ts";
+import { attachStructOps, type Link, UsdtSpecs, writeStructOps } from "../links/index.ts";
 import type { Program } from "../programs/index.ts";
 import type { LoadedParts } from "./assemble.ts";
 import { attachBySection } from "./attach.ts";
@@ -64,6 +64,7 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
   /** What was odd, and what had to be done without, one sentence each. */
   readonly warnings: readonly string[];
   readonly #tables: ReadonlyMap<string, LoadedTable>;
+  readonly #filled = new Set<string>();
   readonly #owned: Closable;
   #usdt: UsdtSpecs | undefined;
 
@@ -132,7 +133,10 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
       for (const name of options.structOps ?? this.#tables.keys()) {
         const table = this.#tables.get(name);
         if (table === undefined) throw new BpfError("ERR_OBJECT", `The object has no struct_ops map "${name}"`);
-        links[name] = made.add(attachStructOps(table.map, { value: table.value }));
+        const value = this.#filled.has(name) ? undefined : table.value;
+        links[name] = made.add(attachStructOps(table.map, { value }));
+        // A table that takes effect by a link can be given once only, and takes effect as often as one likes.
+        if (links[name].type !== undefined) this.#filled.add(name);
       }
     } catch (error) {
       made.close();
@@ -148,6 +152,24 @@ export class BpfObject<T extends ObjectTypes = AnyObjectTypes> {
     if (specs === undefined) return undefined;
     this.#usdt ??= new UsdtSpecs(specs, maps[USDT_ADDRESSES]);
     return this.#usdt;
+  }
+
+  /**
+   * Gives a `struct_ops` map of section `.struct_ops.link` its table of functions without putting it into effect, so that
+   * it can take the place of another one: `link.update(object.fillStructOps("ops"))`.
+   *
+   * @param name name of the map
+   * @returns the map
+   * @throws BpfError `ERR_OBJECT` when there is none; SyscallError
+   */
+  fillStructOps(name: string): ObjectMap {
+    const table = this.#tables.get(name);
+    if (table === undefined || this.spec.maps[name]?.structOps?.link !== true) {
+      throw new BpfError("ERR_OBJECT", `The object has no struct_ops map "${name}" that takes effect by a link`);
+    }
+    if (!this.#filled.has(name)) writeStructOps(table.map, table.value);
+    this.#filled.add(name);
+    return table.map;
   }
 
   /** Closes programs, maps and variables. Idempotent. */

@@ -130,7 +130,8 @@ export function receiveAll(socket: Fd): number {
 export function withCgroup(run: (path: string, root: string) => void): void {
   const mount = mountDetached(openBackend(), "cgroup2");
   try {
-    const root = `/proc/self/fd/${mount.number}`;
+    // Tools that look into it are other processes.
+    const root = `/proc/${process.pid}/fd/${mount.number}`;
     const path = `${root}/rawbpf-test-${process.pid}`;
     mkdirSync(path);
     try {
