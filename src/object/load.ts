@@ -16,6 +16,7 @@ import type { SyscallBackend } from "../syscall/backend.ts";
 import { mapUpdate, progBindMap } from "../syscall/commands.ts";
 import { type ProbeOptions, probeFeature } from "../syscall/features.ts";
 import type { KernelBtfCache } from "../syscall/kernel-btf.ts";
+import { raiseMemlock } from "../syscall/memlock.ts";
 import { pageSize } from "../syscall/memory.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
 import { type ArenaMemory, arenaDataOffset, mapArena, placeArenaData } from "./arena.ts";
@@ -151,7 +152,7 @@ class ObjectLoader {
   readonly #token: number | undefined;
   readonly #madeToken: Closable | undefined;
   /** How the kernel is asked for features. */
-  readonly #asking: ProbeOptions;
+  readonly #asking: ProbeOptions & { readonly backend: SyscallBackend };
   readonly #kernel: KernelTypes;
   readonly #warnings: string[];
   readonly #modules: ModuleIndices = { descriptors: [], indices: new Map() };
@@ -185,6 +186,7 @@ class ObjectLoader {
         { hint: "Compile it with -target bpf, which takes the machine's byte order" },
       );
     }
+    raiseMemlock(this.#asking);
     const selected = this.#select();
     this.#setVariables();
     const missing = this.#missingMaps();

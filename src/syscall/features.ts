@@ -212,6 +212,12 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
           return result;
         }),
     },
+    memcg_account: {
+      description: "counting the memory of maps and programs against the cgroup",
+      since: "5.11",
+      // A helper of the same release.
+      probe: program("socket_filter", [call("ktime_get_coarse_ns"), mov(r0, 0), exit()]),
+    },
     btf_float: {
       description: "BTF of floating-point numbers",
       since: "5.13",
@@ -276,6 +282,7 @@ export type FeatureName =
   | "btf_func_global"
   | "map_batch"
   | "prog_bind_map"
+  | "memcg_account"
   | "btf_float"
   | "bpf_cookie"
   | "perf_event_link"

@@ -82,6 +82,7 @@ export {
 } from "./interfaces.ts";
 export { type KernelBtfCache, kernelBtfNames, type LoadKernelBtfOptions, loadKernelBtf } from "./kernel-btf.ts";
 export { type LoadBtfOptions, loadBtf } from "./load-btf.ts";
+export { raiseMemlock } from "./memlock.ts";
 export { type MapMemoryOptions, MappedMemory, mapMemory, pageSize } from "./memory.ts";
 export { kernelString, mountDetached } from "./mount.ts";
 export {

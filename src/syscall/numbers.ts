@@ -26,6 +26,7 @@ export interface SyscallNumbers {
   readonly fsconfig: number;
   readonly fsmount: number;
   readonly pipe2: number;
+  readonly prlimit64: number;
   readonly io_uring_setup: number;
   readonly io_uring_enter: number;
   readonly socket: number;
@@ -62,6 +63,7 @@ const x64: SyscallNumbers = {
   fsconfig: 431,
   fsmount: 432,
   pipe2: 293,
+  prlimit64: 302,
   io_uring_setup: 425,
   io_uring_enter: 426,
   socket: 41,
@@ -98,6 +100,7 @@ const arm64: SyscallNumbers = {
   fsconfig: 431,
   fsmount: 432,
   pipe2: 59,
+  prlimit64: 261,
   io_uring_setup: 425,
   io_uring_enter: 426,
   socket: 198,

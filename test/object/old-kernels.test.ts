@@ -12,8 +12,9 @@ import {
   progLoadAttr,
 } from "../../src/kernel-abi/index.ts";
 import { loadObject } from "../../src/object/index.ts";
-import { FakeKernel, type FakeRequest } from "../../src/syscall/index.ts";
+import { FakeKernel, type FakeRequest, raiseMemlock, syscallNumbers } from "../../src/syscall/index.ts";
 import { fixture } from "../elf/build.ts";
+import { watchedBackend } from "../support/watched.ts";
 
 const test = suite("object/old-kernels");
 
@@ -253,6 +254,30 @@ test("without maps of variables, those are not created, and code that uses them 
   const probed = seen.maps.filter(({ name }) => name.includes(".") || name.startsWith("packets"));
   assert.equal(probed, []);
   assert.ok(seen.maps.some(({ name }) => name === "counts"));
+});
+
+test("the limit of locked memory is lifted once, on kernels that count against it", () => {
+  const limits = (lacks: Lacks, older: boolean, result = 0): string[] => {
+    const { kernel } = oldKernel(lacks);
+    const seen: string[] = [];
+    const backend = watchedBackend(
+      kernel.backend,
+      () => undefined,
+      (number) => {
+        if (number !== syscallNumbers.x64.prlimit64) return undefined;
+        seen.push("prlimit64");
+        return result;
+      },
+    );
+    seen.push(String(raiseMemlock({ backend, older })), String(raiseMemlock({ backend, older })));
+    assert.equal(kernel.open, []);
+    return seen;
+  };
+  const lacking = { helper: "ktime_get_coarse_ns" };
+  assert.equal(limits(lacking, true), ["prlimit64", "true", "false"]);
+  assert.equal(limits(lacking, true, -1), ["prlimit64", "false", "false"], "that it is not permitted is no error");
+  assert.equal(limits({}, true), ["false", "false"], "an older kernel that has it all the same");
+  assert.equal(limits(lacking, false), ["false", "false"]);
 });
 
 test.run();
