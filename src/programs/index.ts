@@ -4,6 +4,7 @@ export { type ProgramBtf, type ProgramInfo, programInfo, sourceLines } from "./i
 export { type LoadProgramOptions, loadProgram, type ProgramSpec } from "./load.ts";
 export type { MachineFunction } from "./machine-code.ts";
 export { enableStatistics, listPrograms, openPinnedProgram, openProgramById, programFromFd } from "./open.ts";
+export { type FeatureReport, type ProbeAllOptions, type ProbedFeature, probeAll } from "./probe-all.ts";
 export { Program } from "./program.ts";
 export type { RunOptions, RunResult } from "./run.ts";
 export type { ProgramStream } from "./stream.ts";

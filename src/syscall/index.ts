@@ -98,6 +98,18 @@ export {
 export { type SyscallNumbers, syscallNumbers } from "./numbers.ts";
 export { type PerfEventOptions, PerfIoctl, perfEventOpen, perfIoctl } from "./perf.ts";
 export { type PollHandler, type PollSource, pollDescriptor } from "./poller.ts";
+export {
+  haveAttachType,
+  haveBoundedLoops,
+  haveHelper,
+  haveInstructions,
+  haveKfunc,
+  haveLargePrograms,
+  haveMapType,
+  haveProgramType,
+  INSTRUCTION_PROBES,
+  type InstructionFeature,
+} from "./probes.ts";
 export { adapters, type BackendOption, backendOf, openBackend } from "./select.ts";
 export {
   type FormatSyscallOptions,
