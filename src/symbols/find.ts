@@ -40,7 +40,7 @@ const MACHINES: Readonly<Record<string, number>> = { x64: 0x0303, arm64: 0x0a03 
  * ```ts
  * import { findBinary } from "rawbpf/symbols";
  *
- * console.log(findBinary("sh"), findBinary("c")); // /usr/bin/sh /lib/x86_64-linux-gnu/libc.so.6
+ * console.log(findBinary("sh"), findBinary("c"));
  * ```
  */
 export function findBinary(name: string, options: FindBinaryOptions = {}): string {

@@ -121,7 +121,7 @@ const LARGEST_FUNCTION = 1 << 20;
  * const kernel = readKernelSymbols();
  * if (!kernel.hidden) {
  *   const [address] = kernel.addresses("schedule");
- *   console.log(kernel.resolve(address! + 4n)); // { name: "schedule", offset: 4, module: undefined }
+ *   console.log(kernel.resolve(address! + 4n));
  * }
  * ```
  */
