@@ -2,12 +2,12 @@ import { readFileSync } from "node:fs";
 
 /** Version of this package, from the nearest `package.json` above this file. */
 export function readVersion(): string {
-  for (const path of ["../../package.json", "../../../package.json"]) {
+  for (const path of ["../package.json", "../../package.json", "../../../package.json"]) {
     try {
       const text = readFileSync(new URL(path, import.meta.url), "utf8");
       return (JSON.parse(text) as { version: string }).version;
     } catch {
-      // Compiled next to the tests, the file lies one folder deeper.
+      // The file lies at one depth as source, at another put together, and one deeper when compiled next to the tests.
     }
   }
   return "unknown";

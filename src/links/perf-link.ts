@@ -39,7 +39,10 @@ export function attachToPerfEvent(program: Program, options: PerfTarget): Link {
 /** As {@link attachToPerfEvent}, but leaves the event open when it fails. */
 export function perfLinkParts(program: Program, options: PerfTarget): LinkParts {
   const { event, target, cookie, others = [] } = options;
-  const values = { target_fd: event.number, "perf_event.bpf_cookie": cookie ?? 0n };
+  const values = {
+    target_fd: event.number,
+    ...(cookie === undefined || cookie === 0n ? {} : { "perf_event.bpf_cookie": cookie }),
+  };
   const result = tryCreateLink(program, values, "perf_event");
   const link = result >= 0 ? new Fd(program.owner.backend, result, target) : undefined;
   if (link === undefined) {
