@@ -1,10 +1,12 @@
-import { AttachType, progAttachAttr } from "../kernel-abi/index.ts";
+import { AttachType, type BpfCommand, progAttachAttr } from "../kernel-abi/index.ts";
 import type { Program } from "../programs/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { bpfError, rawBpf } from "../syscall/bpf.ts";
-import { errnoName } from "../syscall/errno.ts";
+import { errnoName, errnoNumber } from "../syscall/errno.ts";
 import { isErrno } from "../syscall/errors.ts";
 import { duplicateDescriptor, type Fd } from "../syscall/fd.ts";
+import { permissionHint } from "../syscall/hints.ts";
+import { effectiveCapabilities } from "../syscall/host.ts";
 import { type HasDescriptor, Link } from "./link.ts";
 
 /** Attributes of `BPF_PROG_ATTACH` besides program and attach type. */
@@ -90,6 +92,14 @@ function run(
   const trace = { attach_type: attachType };
   const { result } = rawBpf(backend, command, progAttachAttr, values, trace);
   if (result < 0) {
-    throw bpfError(command, result, { action, attachType, detail: meanings[errnoName(result)] });
+    const hint = skbHint(command, attachType, result);
+    throw bpfError(command, result, { action, attachType, detail: meanings[errnoName(result)], hint });
   }
+}
+
+/** Programs that see packets may be loaded by everybody but not attached: the kernel says EINVAL to that. */
+function skbHint(command: BpfCommand, attachType: AttachType, errno: number): string | undefined {
+  if (errnoName(errno) !== "EINVAL" || !/^cgroup_inet_(in|e)gress$/.test(attachType)) return undefined;
+  if (effectiveCapabilities()?.has("CAP_SYS_ADMIN") === true) return undefined;
+  return permissionHint("bpf", errnoNumber("EPERM"), { command, attachType });
 }

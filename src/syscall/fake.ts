@@ -9,6 +9,7 @@ import {
   mapElemAttr,
   nameOfValue,
   objAttr,
+  progAttachAttr,
   progBindMapAttr,
   progLoadAttr,
   progTestRunAttr,
@@ -37,6 +38,19 @@ export interface FakeRequest {
 
 /** Answers a command: a result, or an errno name for a failure; `undefined` leaves it to the fake kernel. */
 export type FakeHandler = (request: FakeRequest) => number | string | undefined;
+
+/** A system call other than `bpf`, as it reached the fake kernel. */
+export interface FakeCall {
+  /** Its arguments. */
+  readonly args: readonly number[];
+  /** Memory at an address. */
+  memory(address: number, length: number): Uint8Array;
+  /** Text at an address. */
+  text(address: number): string;
+}
+
+/** Answers a system call: a result, or an errno name for a failure; `undefined` leaves it to the fake kernel. */
+export type FakeCallHandler = (call: FakeCall) => number | string | undefined;
 
 /** What stands behind a descriptor of the fake kernel. */
 export type FakeObject =
@@ -109,6 +123,7 @@ export class FakeKernel {
   readonly commands: BpfCommand[] = [];
   readonly #objects = new Map<number, FakeObject>();
   readonly #handlers = new Map<BpfCommand, FakeHandler>();
+  readonly #callHandlers = new Map<keyof SyscallNumbers, FakeCallHandler>();
   readonly #pins = new Map<string, FakeObject>();
   readonly #regions: { readonly address: number; readonly buffer: ArrayBufferLike }[] = [];
   readonly #known = new WeakMap<ArrayBufferLike, number>();
@@ -144,6 +159,26 @@ export class FakeKernel {
   on(command: BpfCommand, handler: FakeHandler): this {
     this.#handlers.set(command, handler);
     return this;
+  }
+
+  /**
+   * Answers a system call other than `bpf`, or some of its calls, in place of the fake kernel.
+   *
+   * @param name system call
+   * @param handler gives a result, an errno name, or `undefined` to let the fake kernel answer
+   */
+  onCall(name: keyof SyscallNumbers, handler: FakeCallHandler): this {
+    this.#callHandlers.set(name, handler);
+    return this;
+  }
+
+  /**
+   * Opens a descriptor of no particular kind: a socket, say, for a handler of {@link onCall}.
+   *
+   * @returns its number
+   */
+  addDescriptor(): number {
+    return this.#add({ kind: "other" });
   }
 
   /** Descriptors that are open, with what they are: empty when nothing leaked. */
@@ -318,6 +353,10 @@ export class FakeKernel {
   #syscall(number: number, args: readonly number[]): number {
     const name = this.#numbers.get(number);
     const [a = 0, b = 0, c = 0] = args;
+    const handler = name === undefined ? undefined : this.#callHandlers.get(name);
+    const memory = (address: number, length: number): Uint8Array => this.#at(address, length);
+    const answer = handler?.({ args, memory, text: (address) => this.textAt(address) });
+    if (answer !== undefined) return typeof answer === "string" ? -errnoNumber(answer) : answer;
     switch (name) {
       case "close":
         return this.#objects.delete(a) ? 0 : -errnoNumber("EBADF");
@@ -460,6 +499,11 @@ export class FakeKernel {
         const program = request.get(rawTracepointOpenAttr, "prog_fd");
         if (this.#objects.get(program)?.kind !== "prog") return "EBADF";
         return this.#add({ kind: "link", program, target: request.text(rawTracepointOpenAttr, "name") });
+      }
+      case "BPF_PROG_ATTACH":
+      case "BPF_PROG_DETACH": {
+        const program = this.#objects.get(request.get(progAttachAttr, "attach_bpf_fd"));
+        return program?.kind === "prog" ? 0 : "EBADF";
       }
       case "BPF_LINK_CREATE": {
         const program = request.get(linkCreateAttr, "prog_fd");

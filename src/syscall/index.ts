@@ -43,6 +43,8 @@ export {
 export { ENOTSUPP, errnoMeaning, errnoName, errnoNumber } from "./errno.ts";
 export { isErrno, SyscallError, type SyscallErrorOptions } from "./errors.ts";
 export {
+  type FakeCall,
+  type FakeCallHandler,
   type FakeHandler,
   FakeKernel,
   type FakeMap,
