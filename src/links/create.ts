@@ -51,7 +51,7 @@ export function tryCreateLink(
   attr: AttrValues<typeof linkCreateAttr>,
   attachType: AttachType,
 ): number {
-  const values = { prog_fd: program.fd, attach_type: AttachType[attachType], ...attr };
+  const values = { prog_fd: program.fd, ...attr, attach_type: AttachType[attachType] };
   const trace = { attach_type: attachType };
   return rawBpf(program.owner.backend, "BPF_LINK_CREATE", linkCreateAttr, values, trace).result;
 }
