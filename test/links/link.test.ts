@@ -56,9 +56,10 @@ kernel("a link can be opened by its number: both must be closed before it ends",
   assert.is(second.target, "raw tracepoint sched_process_exec");
   first.close();
   spawnSync("true");
-  const counted = map.get(0)!;
-  assert.ok(counted >= 1n);
+  assert.ok(map.get(0)! >= 1n);
   second.close();
+  // Others start programs too: what counts is that nothing is added from here on.
+  const counted = map.get(0)!;
   spawnSync("true");
   assert.is(map.get(0), counted);
   throwsCode(() => second.info(), "ERR_CLOSED");
@@ -74,13 +75,13 @@ kernel("a pinned link outlives its handle, and ends when it is unpinned", () => 
   assert.equal(link.pins, [path]);
   link.close();
   spawnSync("true");
-  const counted = map.get(0)!;
-  assert.ok(counted >= 1n);
+  assert.ok(map.get(0)! >= 1n);
   {
     using again = openPinnedLink(path);
     assert.is(again.type, "raw_tracepoint");
   }
   link.unpin();
+  const counted = map.get(0)!;
   spawnSync("true");
   assert.is(map.get(0), counted);
   throwsCode(() => openPinnedLink(path), "ENOENT");
