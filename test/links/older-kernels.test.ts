@@ -1,7 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exit, mov, r0 } from "../../src/asm/index.ts";
-import { NotSupportedError } from "../../src/errors.ts";
+import { BpfError, NotSupportedError } from "../../src/errors.ts";
 import {
   type AttachType,
   IFLA_XDP,
@@ -20,6 +20,7 @@ import {
 import {
   attachCgroup,
   attachLirc,
+  attachLwt,
   attachNetkit,
   attachNetns,
   attachSockmap,
@@ -29,7 +30,15 @@ import {
 } from "../../src/links/index.ts";
 import { createMap, u32, u64 } from "../../src/maps/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
-import { FakeKernel, NetlinkAttributes, type SyscallTrace, traceSyscalls } from "../../src/syscall/index.ts";
+import {
+  errnoNumber,
+  FakeKernel,
+  NetlinkAttributes,
+  type SyscallBackend,
+  type SyscallTrace,
+  syscallNumbers,
+  traceSyscalls,
+} from "../../src/syscall/index.ts";
 import { acknowledge, interfaceMessage, type Sent, speakNetlink } from "./fake-network.ts";
 
 const test = suite("attaching on other kernels");
@@ -320,5 +329,63 @@ test("infrared receivers", () => {
   loaded.close();
   assert.equal(kernel.open, []);
 });
+
+/** Where each system call fails in turn, save for closing. */
+function failing(backend: SyscallBackend, fails: (turn: number) => boolean): SyscallBackend {
+  let turn = 0;
+  const result = -errnoNumber("EMFILE");
+  return {
+    ...backend,
+    syscall: (number, ...args) =>
+      number !== syscallNumbers.x64.close && fails(turn++) ? result : backend.syscall(number, ...args),
+    bpf: (command, attr, size) => (fails(turn++) ? result : backend.bpf(command, attr, size)),
+  };
+}
+
+test("whichever call fails, nothing is left open", () => {
+  const attempts: Record<string, (backend: SyscallBackend) => { close(): void } | undefined> = {
+    xdp: (backend) => withProgram(backend, "xdp", (one) => attachXdp(one, "eth0")),
+    "xdp by netlink": (backend) => withProgram(backend, "xdp", (one) => attachXdp(one, "eth0", { link: false })),
+    tc: (backend) => withProgram(backend, "sched_cls", (one) => attachTc(one, "eth0", { direction: "ingress" })),
+    tcx: (backend) =>
+      withProgram(backend, "sched_cls", (one) => attachTcx(one, "eth0", { direction: "ingress", link: false })),
+    cgroup: (backend) => withProgram(backend, "cgroup_device", (one) => attachCgroup(one, "/c")),
+    "cgroup without a link": (backend) =>
+      withProgram(backend, "cgroup_device", (one) => attachCgroup(one, "/c", { link: false })),
+    netns: (backend) => withProgram(backend, "flow_dissector", (one) => attachNetns(one)),
+    lirc: (backend) => withProgram(backend, "lirc_mode2", (one) => attachLirc(one, "/dev/lirc0")),
+    route: (backend) =>
+      withProgram(backend, "lwt_out", (one) => attachLwt(one, { destination: "10.0.0.0/8", interface: "eth0" })),
+  };
+  let failures = 0;
+  for (const [name, attempt] of Object.entries(attempts)) {
+    for (let wanted = 0, reached = true; reached; wanted++) {
+      const kernel = opening(withFiles());
+      speakNetlink(kernel);
+      reached = false;
+      const backend = failing(kernel.backend, (turn) => {
+        if (turn !== wanted) return false;
+        reached = true;
+        return true;
+      });
+      try {
+        attempt(backend)?.close();
+      } catch (error) {
+        assert.ok(error instanceof BpfError, `${name}, call ${wanted}: ${error}`);
+        failures++;
+      }
+      assert.equal(kernel.open, [], `${name}, call ${wanted}`);
+      assert.ok(wanted < 200);
+    }
+  }
+  console.log(
+    `NOTE ${failures} errors of calls that failed alone in ${Object.keys(attempts).length} attachments left nothing`,
+  );
+});
+
+function withProgram<T>(backend: SyscallBackend, type: ProgType, run: (program: Program) => T): T {
+  using program = loadProgram({ type, instructions: [mov(r0, 0), exit()], name: "p" }, { backend });
+  return run(program);
+}
 
 test.run();

@@ -3,10 +3,12 @@ import * as assert from "uvu/assert";
 import { exit, mov, r0 } from "../../src/asm/index.ts";
 import type { BpfError } from "../../src/errors.ts";
 import { attachNetkit, attachTcx, type Link, type Order, queryAttached } from "../../src/links/index.ts";
+import { programId } from "../../src/links/occupant.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
+import { findInterface } from "../../src/syscall/index.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
-import { inNewNetwork, type Json, jsonOf, makeVeth, sendPackets } from "./network.ts";
+import { inNewNetwork, type Json, jsonOf, makeVeth, sendPackets, tool } from "./network.ts";
 
 const test = suite("tcx links");
 failOnLeaks(test);
@@ -125,6 +127,39 @@ kernel("a program takes the place of another one", () => {
       assert.throws(() => first.update(one, { expected: one }), link ? /EPERM/ : /ENOENT/);
     }
     assert.equal(names(), []);
+  });
+});
+
+kernel("what bpftool attaches is seen, and the other way round", () => {
+  inNewNetwork(() => {
+    makeVeth();
+    using loaded = empty("theirs");
+    using ours = empty("ours");
+    using xdp = loadProgram({ type: "xdp", instructions: [mov(r0, 2), exit()], name: "theirs" });
+    const id = String(programId(loaded.owner));
+    let agree = 0;
+    for (const kind of ["tcx_ingress", "tcx_egress"] as const) {
+      tool("bpftool", "net", "attach", kind, "id", id, "dev", "v1");
+      using link = attachTcx(ours, "v1", { direction: kind === "tcx_ingress" ? "ingress" : "egress" });
+      const seen = queryAttached({ interface: "v1" }, kind).programs.map((one) => one.programId);
+      assert.equal(seen, [Number(id), programId(ours.owner)]);
+      assert.equal(names(kind), ["theirs", "ours"]);
+      // It takes the last one away.
+      link.close();
+      tool("bpftool", "net", "detach", kind, "dev", "v1");
+      agree++;
+    }
+    for (const [kind, mode] of [
+      ["xdpgeneric", "generic"],
+      ["xdpdrv", "driver"],
+    ] as const) {
+      tool("bpftool", "net", "attach", kind, "id", String(programId(xdp.owner)), "dev", "v1");
+      assert.equal(findInterface("v1").xdp, { mode, programs: { [mode]: programId(xdp.owner) } });
+      tool("bpftool", "net", "detach", kind, "dev", "v1");
+      assert.is(findInterface("v1").xdp.mode, undefined);
+      agree++;
+    }
+    console.log(`NOTE ${agree} of 4 attachments of bpftool to interfaces are seen as it sees them`);
   });
 });
 
