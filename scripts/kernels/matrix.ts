@@ -16,7 +16,7 @@ import { SERIES } from "../../test/kernels/feature.ts";
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const machine = join(root, "scripts/kernels/vm.sh");
 // The core and the command line do not ask the kernel for anything that they do not get from these.
-const PATTERNS = ["kernels/", "links/", "maps/", "object/", "programs/"];
+const PATTERNS = ["test/kernels/", "test/links/", "test/maps/", "test/object/", "test/programs/"];
 const MACHINES = 2;
 const limitSeconds = process.env.RAWBPF_KERNEL_SECONDS ?? "1500";
 
