@@ -6,14 +6,16 @@ import { programId } from "../../src/links/occupant.ts";
 import { openTarget } from "../../src/links/targets.ts";
 import type { BpfMap } from "../../src/maps/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
-import { openBackend } from "../../src/syscall/index.ts";
-import { failOnLeaks, requires } from "../support/harness.ts";
+import { kernelOlderThan, openBackend } from "../../src/syscall/index.ts";
+import { failOnLeaks, type Register, requires, skip } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
 import { bindTo, inNewNetwork, jsonOf, makeVeth, receiveAll, sendPackets, tool, udpSocket } from "./network.ts";
 
 const test = suite("links of network namespaces");
 failOnLeaks(test);
 const kernel = requires(test, "bpf", "net-admin", "sys-admin", "koffi", "tool:ip", "tool:bpftool");
+
+const netfilter: Register = kernelOlderThan(6, 6) ? (name) => skip(test, name, "needs Linux 6.6") : kernel;
 
 const SK_PASS = 1;
 const NF_ACCEPT = 1;
@@ -127,7 +129,7 @@ kernel("without a link only a flow_dissector of the own namespace", () => {
   );
 });
 
-kernel("netfilter programs count, decide, and stand in the order of their priorities", () => {
+netfilter("netfilter programs count, decide, and stand in the order of their priorities", () => {
   inNewNetwork(() => {
     tool("ip", "link", "set", "lo", "up");
     using map = counter();
@@ -161,7 +163,7 @@ kernel("netfilter programs count, decide, and stand in the order of their priori
   });
 });
 
-kernel("places that netfilter does not have are refused before any call", () => {
+netfilter("places that netfilter does not have are refused before any call", () => {
   using map = counter();
   using loaded = load("netfilter", map, NF_ACCEPT);
   const target = { family: "ipv4", hook: "input" } as const;

@@ -5,14 +5,16 @@ import type { BpfError } from "../../src/errors.ts";
 import { attachNetkit, attachTcx, type Link, type Order, queryAttached } from "../../src/links/index.ts";
 import { programId } from "../../src/links/occupant.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
-import { findInterface } from "../../src/syscall/index.ts";
-import { failOnLeaks, requires } from "../support/harness.ts";
+import { findInterface, kernelOlderThan } from "../../src/syscall/index.ts";
+import { failOnLeaks, type Register, requires, skip } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
 import { inNewNetwork, type Json, jsonOf, makeVeth, sendPackets, tool } from "./network.ts";
 
 const test = suite("tcx links");
 failOnLeaks(test);
-const kernel = requires(test, "bpf", "net-admin", "sys-admin", "koffi", "tool:ip", "tool:bpftool>=7.3");
+const kernel: Register = kernelOlderThan(6, 6)
+  ? (name) => skip(test, name, "needs Linux 6.6")
+  : requires(test, "bpf", "net-admin", "sys-admin", "koffi", "tool:ip", "tool:bpftool>=7.3");
 
 const TCX_NEXT = -1;
 
