@@ -132,7 +132,9 @@ export function probeAttachType(backend: SyscallBackend, type: AttachType): bool
       return isInconclusive(error) ? undefined : false;
     }
     case "target": {
-      const { error, log } = tryProgram(backend, way[1], undefined, { ...expected, attach_btf_id: 1 });
+      // A program for many functions is loaded without one.
+      const many = type.endsWith("_multi");
+      const { error, log } = tryProgram(backend, way[1], undefined, { ...expected, attach_btf_id: many ? 0 : 1 });
       if (error === "" || /attach_btf_id 1 is not/.test(log)) return true;
       return isInconclusive(error) && log === "" ? undefined : false;
     }

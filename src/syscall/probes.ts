@@ -7,6 +7,7 @@ import {
   exit,
   gotol,
   type Instruction,
+  jeq,
   jlt,
   jne,
   label,
@@ -19,6 +20,7 @@ import {
   r0,
   r1,
   r2,
+  r5,
   r10,
   sdiv,
   store,
@@ -153,7 +155,27 @@ export const INSTRUCTION_PROBES: {
 } = /* @__PURE__ */ (() => ({
   v2: { since: "4.14", program: () => program(mov(r0, 0), jlt(r0, 1, "out"), mov(r0, 1), label("out"), exit()) },
   v3: { since: "5.1", program: () => program(mov(r0, 0), jlt(w0, 1, "out"), mov(r0, 1), label("out"), exit()) },
-  v4: { since: "6.6", program: () => program(mov(r0, 0), gotol("out"), label("out"), exit()) },
+  v4: {
+    since: "6.6",
+    // All that came with it: 6.1 with fixes of later years knows gotol, and nothing of the rest.
+    program: () =>
+      program(
+        store("u64", r10, -8, 4),
+        load("s8", r1, r10, -8),
+        movsx(r0, r1, 8),
+        bswap(r0, 16),
+        sdiv(r0, 2),
+        gotol("out"),
+        label("out"),
+        exit(),
+      ),
+  },
+  gotol: {
+    since: "6.6",
+    // A kernel that takes it for a conditional jump to the next instruction comes to where none may come.
+    program: () =>
+      program(mov(r0, 0), jeq(w0, 1, "bad"), gotol("out"), label("bad"), mov(r0, r5), label("out"), exit()),
+  },
   atomic_fetch: {
     since: "5.12",
     program: () => [mov(r0, 1), store("u64", r10, -8, 0), atomic("fetch_add", "u64", r10, -8, r0), exit()],
@@ -175,6 +197,7 @@ export type InstructionFeature =
   | "v2"
   | "v3"
   | "v4"
+  | "gotol"
   | "atomic_fetch"
   | "movsx"
   | "ldsx"
