@@ -174,6 +174,7 @@ function compareText(dump: readonly Shown[], translated: readonly Instruction[])
     const signed = distance === undefined || distance < 0 ? String(distance) : `+${distance}`;
     let wanted = disasm;
     if (/call pc/.test(disasm)) {
+      assert.is(insn.imm, distance);
       text = `(85) call pc${signed}`;
       wanted = disasm.replace(/#.*/, "");
     } else if (/subprog/.test(disasm)) {
