@@ -80,7 +80,9 @@ for (let i = 0; i < args.length; i++) {
   if (args[i] === "--jobs") jobs = Number(args[++i]);
   else patterns.push(args[i]!);
 }
-const files = findTests(here).filter((file) => patterns.length === 0 || patterns.some((p) => file.includes(p)));
+const files = findTests(here).filter(
+  (file) => patterns.length === 0 || patterns.some((p) => relative(here, file).includes(p)),
+);
 const outcomes: Outcome[] = [];
 let next = 0;
 async function work(): Promise<void> {

@@ -95,10 +95,9 @@ kernel("another namespace: by descriptor, process and path", () => {
 });
 
 for (const link of [true, false]) {
-  kernel(`a flow_dissector counts, ${link ? "with" : "without"} a link`, () => {
+  kernel(`a flow_dissector is attached, seen and replaced, ${link ? "with" : "without"} a link`, () => {
     inNewNetwork(() => {
       makeVeth();
-      // Packets are dissected where they are spread over processors.
       using map = counter();
       using loaded = load("flow_dissector", map, 0);
       using attached = attachNetns(loaded, "own", { link });

@@ -198,7 +198,10 @@ const SAME_REASON: readonly (readonly [RegExp, (match: RegExpExecArray) => strin
   [/struct (bpf_struct_ops_\w+) is not found in kernel BTF/, ([, name]) => `no struct "${name}"`],
   [/extern '(\w+)' \(strong\): not resolved/, ([, name]) => `No symbol "${name}"`],
   [/extern \((func|var) ksym\) '(\w+)': not found/, ([, , name]) => `No kernel \\w+ "${name}"`],
-  [/no BTF-based attach target is specified/, () => "names nothing to attach to|needs the program that has the function"],
+  [
+    /no BTF-based attach target is specified/,
+    () => "names nothing to attach to|needs the program that has the function",
+  ],
   [/attach program FD is not set/, () => "needs the program that has the function"],
   [/can't create jump table: sym_off \d+/, () => "insn_array"],
   [/ is not on BPF FS/, () => "is not on a BPF file system"],
