@@ -12,6 +12,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SERIES } from "../../test/kernels/feature.ts";
+import { toolPath } from "../../test/support/harness.ts";
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const machine = join(root, "scripts/kernels/vm.sh");
@@ -75,11 +76,26 @@ function table(outcomes: readonly Outcome[]): string {
   return `${rows.map((row) => `| ${row.join(" | ")} |`).join("\n")}\n`;
 }
 
-/** What the machines have no compiler for. */
+/** What the machines have no compilers for. */
 function compileTargets(): void {
-  const to = join(root, ".build/test/kernels/usdt-target");
-  const built = spawnSync("gcc", ["-O1", join(root, "test/links/usdt-target.c"), "-o", to], { stdio: "inherit" });
-  if (built.status !== 0) throw new Error("Cannot compile test/links/usdt-target.c: needs gcc");
+  const to = join(root, ".build/test/kernels");
+  const compile = (compiler: string, ...args: string[]): void => {
+    const path = toolPath(compiler);
+    const built = path === undefined ? undefined : spawnSync(path, args, { cwd: join(root, "test"), stdio: "inherit" });
+    if (built?.status !== 0) throw new Error(`Cannot compile ${args.join(" ")}: needs ${compiler}`);
+  };
+  compile("gcc", "-O1", "links/usdt-target.c", "-o", join(to, "usdt-target"));
+  compile(
+    "clang",
+    "--target=bpfel",
+    "-mcpu=v3",
+    "-O2",
+    "-g",
+    "-c",
+    "kernels/scheduler.c",
+    "-o",
+    join(to, "scheduler.o"),
+  );
 }
 
 async function main(args: readonly string[]): Promise<number> {

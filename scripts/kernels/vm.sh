@@ -166,8 +166,9 @@ fetch_programs() { # leaves programs.img in the cache: made again when one of th
   key="$FORMAT $(sha256sum <<<"$key")"
   [ "$(cat "$cache/programs.key" 2>/dev/null)" != "$key" ] || return 0
   note "packing the programs"
-  mkdir -p "$tree"/usr/{bin,sbin,lib,lib64} "$tree"/{dev,etc,home,mnt,proc,root,run,sys,tmp,usr/lib/modules,var/tmp}
+  mkdir -p "$tree"/usr/{bin,lib,lib64} "$tree"/{dev,etc,home,mnt,proc,root,run,sys,tmp,usr/lib/modules,var/tmp}
   for name in bin sbin lib lib64; do ln -s "usr/$name" "$tree/$name"; done
+  ln -s bin "$tree/usr/sbin"
   cp "$(command -v busybox)" "$tree/usr/bin/busybox"
   for name in $(busybox --list); do [ "$name" = busybox ] || ln -s busybox "$tree/usr/bin/$name"; done
   for name in node bash ip tc bpftool; do

@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -38,6 +39,21 @@ feature("struct_ops by a link", ["6.1"], () => {
     sameAsBpftool(link);
   }
   assert.not.ok(congestionControls().includes("rawbpf_two"));
+});
+
+feature("struct_ops: sched_ext scheduler", ["6.1", "6.12"], () => {
+  // Compiled before the machine starts, which has no compiler.
+  using object = loadObject(readFileSync(join(repository, ".build/test/kernels/scheduler.o")));
+  const state = (): string => readFileSync("/sys/kernel/sched_ext/state", "utf8").trim();
+  {
+    using links = object.attach();
+    sameAsBpftool(links.links.scheduler!);
+    assert.is(state(), "enabled");
+    assert.is(readFileSync("/sys/kernel/sched_ext/root/ops", "utf8").trim(), "rawbpf");
+    spawnSync("true");
+    assert.ok(object.variables.enabled!.get() > 0n);
+  }
+  assert.is.not(state(), "enabled");
 });
 
 /** The fixture with a program in a section of every name, of which those are loaded that are given, with their targets. */
