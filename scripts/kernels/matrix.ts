@@ -17,7 +17,7 @@ import { toolPath } from "../../test/support/harness.ts";
 const root = fileURLToPath(new URL("../../..", import.meta.url));
 const machine = join(root, "scripts/kernels/vm.sh");
 // The core and the command line do not ask the kernel for anything that they do not get from these.
-const PATTERNS = ["test/kernels/", "test/links/", "test/maps/", "test/object/", "test/programs/"];
+const PATTERNS = ["kernels/", "links/", "maps/", "object/", "programs/"];
 const MACHINES = 2;
 const limitSeconds = process.env.RAWBPF_KERNEL_SECONDS ?? "1500";
 
