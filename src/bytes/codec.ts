@@ -17,6 +17,11 @@ export interface Codec<T, In = T> {
   /** Whether decoding goes on behind `size` up to the end of the bytes: a flexible array at the end of a struct. */
   readonly flexible?: boolean | undefined;
   /**
+   * Of a flexible one: with so many bytes it looks at none behind them. Records of as many are decoded where they lie,
+   * shorter ones are cut out first. Default: it looks at all there are.
+   */
+  readonly whole?: number | undefined;
+  /**
    * Reads a value.
    *
    * @param bytes holds at least `size` bytes from `offset` on
@@ -56,7 +61,13 @@ export type Encodable<C> = C extends Codec<unknown, infer In> ? In : never;
  */
 export type Shape =
   | { readonly kind: "int"; readonly size: 1 | 2 | 4; readonly signed: boolean }
-  | { readonly kind: "call"; readonly read: (bytes: Uint8Array, offset: number) => unknown }
+  | {
+      readonly kind: "call";
+      readonly read: (bytes: Uint8Array, offset: number) => unknown;
+      /** What it reads, when that is an integer of 64 bits: as bigint, or as a number that must be exact. */
+      readonly wide?: "bigint" | "safe";
+      readonly signed?: boolean;
+    }
   | { readonly kind: "array"; readonly element: Codec<unknown>; readonly length: number }
   | { readonly kind: "struct"; readonly members: readonly (readonly [string, number, Codec<unknown>])[] };
 
@@ -195,19 +206,20 @@ function integer64(name: string, isSigned: boolean): Codec<bigint> {
       putWord(words[LOW]!, bytes, offset);
       putWord(words[HIGH]!, bytes, offset + 4);
     },
-    { kind: "call", read },
+    { kind: "call", read, wide: "bigint", signed: isSigned },
   );
+}
+
+/** Says that a number is not exact. @internal */
+export function unsafeInteger(value: bigint, name: string): RangeError {
+  return new RangeError(`Value ${value} of ${name} is no safe integer: use ${name}`);
 }
 
 function safeInteger64(name: string, isSigned: boolean): Codec<number> {
   const read = (bytes: Uint8Array, at: number): number => {
     const upper = isSigned ? word(bytes, at + 4) : word(bytes, at + 4) >>> 0;
     const value = upper * 0x1_0000_0000 + (word(bytes, at) >>> 0);
-    if (!Number.isSafeInteger(value)) {
-      throw new RangeError(
-        `Value ${(isSigned ? readI64 : readU64)(bytes, at)} of ${name} is no safe integer: use ${name}`,
-      );
-    }
+    if (!Number.isSafeInteger(value)) throw unsafeInteger((isSigned ? readI64 : readU64)(bytes, at), name);
     return value;
   };
   return makeCodec(
@@ -225,7 +237,7 @@ function safeInteger64(name: string, isSigned: boolean): Codec<number> {
       putWord(value >>> 0, bytes, offset);
       putWord(Math.floor(value / 0x1_0000_0000), bytes, offset + 4);
     },
-    { kind: "call", read },
+    { kind: "call", read, wide: "safe", signed: isSigned },
   );
 }
 

@@ -130,6 +130,20 @@ export class RecordFace<C extends AnyCallback> {
     return { close, [Symbol.dispose]: close };
   }
 
+  /** Like {@link listen}, with what a codec makes of each record; copies of their bytes without one. */
+  listenDecoded<T>(
+    codec: Codec<T, never> | undefined,
+    callback: (record: T | Uint8Array) => void,
+    batch?: number,
+  ): Listening {
+    const stream = this.#stream;
+    const decode: RecordCallback =
+      codec === undefined
+        ? (_, offset, length) => callback(stream.bytes().slice(offset, offset + length))
+        : (_, offset, length) => callback(decodeRecord(codec, stream.bytes(), offset, length));
+    return this.listen(decode as AnyCallback as C, batch);
+  }
+
   /** Stops waiting: no callback is called any more. */
   stop(): void {
     this.#listener = undefined;
@@ -169,5 +183,7 @@ function decodeRecord<T>(codec: Codec<T, never>, bytes: Uint8Array, offset: numb
     throw new BpfError("ERR_TYPE_MISMATCH", `A record of ${length} bytes is too short for a value of ${codec.size}`);
   }
   // A flexible array takes all the bytes that it is shown.
-  return codec.flexible === true ? codec.decode(bytes.subarray(offset, offset + length)) : codec.decode(bytes, offset);
+  if (codec.flexible === true && !(length >= codec.whole!))
+    return codec.decode(bytes.subarray(offset, offset + length));
+  return codec.decode(bytes, offset);
 }

@@ -1,3 +1,4 @@
+import type { Codec } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import { PERF_COUNT_SW_BPF_OUTPUT } from "../kernel-abi/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
@@ -225,6 +226,15 @@ export class PerfBuffer {
    */
   listen(callback: PerfCallback, batch?: number): Listening {
     return this.#face.listen(callback, batch);
+  }
+
+  /** What the maps of an object listen with. @internal */
+  listenDecoded<T>(
+    codec: Codec<T, never> | undefined,
+    callback: (record: T | Uint8Array) => void,
+    batch?: number,
+  ): Listening {
+    return this.#face.listenDecoded(codec, callback, batch);
   }
 
   /** Closes the reader: takes the events out of the map, which stays open. Idempotent. */

@@ -201,6 +201,15 @@ export class RingBuffer {
     return this.#face.listen(callback, batch);
   }
 
+  /** What the maps of an object listen with. @internal */
+  listenDecoded<T>(
+    codec: Codec<T, never> | undefined,
+    callback: (record: T | Uint8Array) => void,
+    batch?: number,
+  ): Listening {
+    return this.#face.listenDecoded(codec, callback, batch);
+  }
+
   /**
    * Closes the reader: a waiting iteration ends with `ERR_CLOSED`, the map stays open. Idempotent.
    */

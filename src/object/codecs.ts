@@ -181,10 +181,13 @@ export function typeByName(btf: Btf | undefined, name: string): TypeId {
 export function recordCodec(btf: Btf, type: TypeId, options: ValueOptions = {}): Codec<unknown> {
   const inner = btfCodec(btf, type, options);
   const whole = inner.size;
+  const size = Math.min(whole, endOfFixed(btf, type));
+  if (size === whole && !endsOpen(btf, type)) return inner;
   return {
     ...inner,
-    size: Math.min(whole, endOfFixed(btf, type)),
+    size,
     flexible: true,
+    whole: endsOpen(btf, type) ? undefined : whole,
     decode(from, offset = 0) {
       const length = from.length - offset;
       if (length >= whole) return inner.decode(from, offset);
@@ -205,4 +208,12 @@ function endOfFixed(btf: Btf, id: TypeId): number {
   if (inner.kind !== "array" && inner.kind !== "struct") return btf.sizeOf(id);
   const end = endOfFixed(btf, last.type);
   return inner.kind === "struct" && end === btf.sizeOf(last.type) ? btf.sizeOf(id) : last.bitOffset / 8 + end;
+}
+
+/** Whether a value ends in an array without a length, which takes all the bytes that there are. */
+function endsOpen(btf: Btf, id: TypeId): boolean {
+  const type = btf.resolve(id);
+  if (type.kind === "array") return type.length === 0;
+  if (type.kind !== "struct" && type.kind !== "union") return false;
+  return type.members.some((member) => member.bitfieldSize === 0 && endsOpen(btf, member.type));
 }

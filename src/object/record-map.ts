@@ -1,6 +1,5 @@
 import type { Btf, TypeId, ValueOptions } from "../btf/index.ts";
 import type { Codec } from "../bytes/index.ts";
-import { BpfError } from "../errors.ts";
 import {
   BpfMap,
   type Listening,
@@ -109,16 +108,7 @@ export class RecordMap<T = unknown> extends BpfMap<unknown, unknown> {
    */
   listen<R = T>(callback: (record: R) => void, options: Omit<ObjectRecordsOptions<R>, "signal"> = {}): Listening {
     const codec = this.#codecFor(options);
-    const decode = (view: DataView, offset: number, length: number): R => {
-      const record = new Uint8Array(view.buffer, view.byteOffset + offset, length);
-      if (codec === undefined) return record.slice() as R;
-      if (length >= codec.size) return codec.decode(record, 0) as R;
-      throw new BpfError("ERR_TYPE_MISMATCH", `A record of ${length} bytes is too short for a value of ${codec.size}`);
-    };
-    return this.#open(options.reader ?? {}).listen(
-      (view, offset, length) => callback(decode(view, offset, length)),
-      options.batch,
-    );
+    return this.#open(options.reader ?? {}).listenDecoded(codec, callback as (record: unknown) => void, options.batch);
   }
 
   /** Closes the reader, and the descriptor. Idempotent. */

@@ -169,9 +169,48 @@ test("both ways of reading give the same for the same bytes", () => {
     // The last two bytes of `i`: a number that fits.
     data[compiled.offsets.i + 6] = 0;
     data[compiled.offsets.i + 7] = 0;
-    assert.equal(compiled.decode(data), plain.decode(data));
+    const value = plain.decode(data);
+    assert.equal(compiled.decode(data), value);
+    // The same bytes again are read through typed arrays, where they are aligned.
+    assert.equal(compiled.decode(data), value);
+    assert.equal(compiled.decode(data), value);
+    const moved = new Uint8Array(data.length + 12);
+    for (const at of [8, 4, 12, 1]) {
+      moved.set(data, at);
+      for (let round = 0; round < 3; round++) assert.equal(compiled.decode(moved, at), value);
+    }
   });
   fc.assert(property, { numRuns: rounds(200, 5000) });
+});
+
+test("bytes that come again are read with the same checks", () => {
+  const codec = struct({ a: u32, b: safeU64, c: safeI64, d: i16, e: i64 });
+  const buffer = new ArrayBuffer(96);
+  const view = new DataView(buffer);
+  const data = new Uint8Array(buffer, 8, 80);
+  const { b, c, d, e } = codec.offsets;
+  for (let round = 0; round < 4; round++) {
+    view.setInt16(8 + d, -round, true);
+    view.setBigInt64(8 + e, -5n - BigInt(round), true);
+    for (const number of [-(2 ** 53) + 1, -(2 ** 32), -1, 0, 2 ** 31, 2 ** 53 - 1]) {
+      view.setBigInt64(8 + c, BigInt(number), true);
+      view.setBigUint64(8 + b, BigInt(Math.abs(number)), true);
+      const value = { a: 0, b: Math.abs(number), c: number, d: -round, e: -5n - BigInt(round) };
+      value.d += 0;
+      assert.equal(codec.decode(data), value);
+    }
+    for (const number of [-(2n ** 53n), -(2n ** 63n), 2n ** 53n]) {
+      view.setBigInt64(8 + c, number, true);
+      assert.throws(() => codec.decode(data), `Value ${number} of i64 is no safe integer: use i64`);
+      view.setBigInt64(8 + c, 0n, true);
+    }
+    view.setBigUint64(8 + b, 2n ** 64n - 1n, true);
+    assert.throws(() => codec.decode(data), /Value 18446744073709551615 of u64 is no safe integer: use u64/);
+    assert.throws(() => codec.decode(data, 80 - codec.size + 1), /Need \d+ bytes at offset/);
+    assert.throws(() => codec.decode(data, -8), /Need \d+ bytes at offset -8/);
+  }
+  structuredClone(buffer, { transfer: [buffer] });
+  assert.throws(() => codec.decode(data), /there are 0/);
 });
 
 test("a struct has C layout", () => {

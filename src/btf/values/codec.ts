@@ -1,9 +1,9 @@
 // Browser-safe.
 
-import type { Codec } from "../../bytes/index.ts";
+import { type Codec, mayCompile, type ReadAt } from "../../bytes/index.ts";
 import { BtfError } from "../../errors.ts";
 import type { Btf } from "../btf.ts";
-import { compiledDecoder, mayCompile } from "./compile.ts";
+import { compiledDecoder } from "./compile.ts";
 import { closureDecoder, type Decoder } from "./decode.ts";
 import { type Encoder, Fault, makeEncoder, measure } from "./encode.ts";
 import type { CodecOptions } from "./options.ts";
@@ -87,9 +87,21 @@ export function codec(btf: Btf, typeId: number, options: CodecOptions = {}): Cod
   let decode: Decoder | undefined;
   const makeDecode = (): Decoder => {
     const how = { littleEndian, safe: options.bigint === "safe" };
-    const compiled = options.codegen !== false && mayCompile() ? compiledDecoder(plan, how) : undefined;
+    const compiled =
+      options.codegen !== false && mayCompile()
+        ? compiledDecoder(plan, how, { size, total, decode: checked, install })
+        : undefined;
     decode = compiled ?? closureDecoder(plan, how);
     return decode;
+  };
+  const checked: ReadAt = (bytes, offset = 0) => {
+    checkRoom(bytes, offset, size, name);
+    return (decode ?? makeDecode())(bytes, offset, end(bytes, offset));
+  };
+  // A function of the codec's own, rather than one that calls it: another call is what keeps V8 from taking it into a
+  // loop over records.
+  const install = (quicker: ReadAt): void => {
+    self.decode = quicker;
   };
   let encode: Encoder | undefined;
   const write = (value: unknown, bytes: Uint8Array, offset: number, length: number): void => {
@@ -102,13 +114,10 @@ export function codec(btf: Btf, typeId: number, options: CodecOptions = {}): Cod
     }
   };
 
-  return {
+  const self: Codec<unknown> = {
     size,
     alignment: alignmentOf(btf, typeId),
-    decode(bytes, offset = 0) {
-      checkRoom(bytes, offset, size, name);
-      return (decode ?? makeDecode())(bytes, offset, end(bytes, offset));
-    },
+    decode: checked,
     encodeInto(value, bytes, offset = 0) {
       const length = total ?? measure(plan, value);
       checkRoom(bytes, offset, length, name);
@@ -120,6 +129,7 @@ export function codec(btf: Btf, typeId: number, options: CodecOptions = {}): Cod
       return bytes;
     },
   };
+  return self;
 }
 
 function checkTotal(plan: Plan, total: number, name: string): void {

@@ -320,6 +320,7 @@ for (const [name, { types, little, big, value, options }] of Object.entries(CASE
           assert.is(Object.getPrototypeOf(decoded), Object.getPrototypeOf(value));
         }
         assert.equal(made.decode(bytes), value, "the same bytes again are read through a view");
+        assert.equal(made.decode(bytes), value, "and from then on through typed arrays");
         assert.is(toHex(made.encode(value)), toHex(bytes));
         for (let length = 0; length < made.size; length++) {
           assert.throws(
