@@ -551,7 +551,7 @@ for (const [what, letter] of [
     const view = new DataView(grown.buffer);
     view.setUint32(20, size, true);
     for (let i = 0; i < count; i++) view.setUint32(24 + 12 * i, 1 + (i % 1000), true);
-    const started = performance.now();
+    const started = cpuTime();
     const btf = openBtf(grown);
     validateBtf(btf);
     attempt("types", () => [...btf.types()].length);
@@ -561,7 +561,7 @@ for (const [what, letter] of [
       attempt("typeById", () => btf.typeById(i));
     }
     assert.equal(btf.idsByName("a"), []);
-    assert.ok(performance.now() - started < 20_000, "in time");
+    assert.ok(cpuTime() - started < 20_000, "in time");
   });
 }
 

@@ -13,6 +13,7 @@ import {
   type TypeId,
 } from "../../../src/btf/index.ts";
 import { BtfError } from "../../../src/errors.ts";
+import { cpuTime } from "../../support/harness.ts";
 
 const test = suite("btf/core/compute");
 
@@ -587,7 +588,7 @@ test("fields of types that bear no relation do not match", () => {
 });
 
 test("types that are nested without end are answered or refused, quickly", () => {
-  const before = performance.now();
+  const before = cpuTime();
   // Each anonymous struct holds the next one twice: 2^40 ways to nowhere.
   const twice = types((b, int) => {
     let type = struct(b, "", 4, ["last", int, 0]);
@@ -632,7 +633,7 @@ test("types that are nested without end are answered or refused, quickly", () =>
     struct(b, "s", 4, ...Array.from({ length: 40_000 }, (_, i): Member => [`m${i}`, int, 0])),
   );
   assert.is(ask(many, "type_matches", "s", "0", many).after, 1n);
-  assert.ok(performance.now() - before < 5000);
+  assert.ok(cpuTime() - before < 5000);
 });
 
 test("void, forward declarations and functions", () => {
