@@ -231,7 +231,8 @@ for (const { type, attachType, lacking = [], trigger } of CGROUP) {
     }),
   );
 }
-feature("cgroup order", ["6.1", "6.12"], () =>
+// Of 6.16, and in the later releases of 6.12.
+feature("cgroup order", ["6.1"], () =>
   withCgroup((path) => {
     const spec = {
       type: "cgroup_skb",
