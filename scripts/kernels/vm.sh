@@ -13,9 +13,8 @@
 #   RAWBPF_KERNELS          cache directory; default: .cache/kernels of this repository, or /var/cache/rawbpf-kernels when
 #                           only that exists
 #   RAWBPF_KERNELS_MIRROR   Debian mirror; default: the one of this machine's apt
-#   RAWBPF_KERNELS_ENV      names of variables that the machine gets too
 #
-# Needs Debian packages: qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd iproute2. Neither root nor KVM.
+# Needs Debian packages: qemu-system-x86 busybox-static cpio e2fsprogs xz-utils zstd lz4 iproute2 bpftool. Neither root nor KVM.
 set -euo pipefail
 umask 022
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
@@ -210,7 +209,7 @@ run() { # SERIES COMMAND...
   mkdir -p "$work/boot"/{conf,disk}
   {
     echo "project='$root'"
-    for name in CI RAWBPF_TEST_LONG RAWBPF_KERNEL ${RAWBPF_KERNELS_ENV-}; do
+    for name in RAWBPF_TEST_LONG RAWBPF_KERNEL; do
       [ -z "${!name+set}" ] || printf 'export %s=%q\n' "$name" "${!name}"
     done
     printf 'command=%q\n' "$(printf '%q ' "$@")"
