@@ -26,6 +26,8 @@ export interface CreateMapOptions extends BackendOption {
    * is told behind the errno then. Default true.
    */
   readonly check?: boolean | undefined;
+  /** What messages call it, where its name is none: on kernels before 4.15, which know no names. Default its name. */
+  readonly label?: string | undefined;
 }
 
 type AnySpec = MapSpec<unknown, unknown, unknown>;
@@ -212,7 +214,7 @@ function createDescriptor(
   options: CreateMapOptions,
 ): Fd {
   const { type, name, keySize, valueSize, maxEntries, flags, mapExtra } = description;
-  const label = labelOf(type, name);
+  const label = options.label ?? labelOf(type, name);
   const shape: MapShape = {
     ...description,
     inner: spec.inner !== undefined,

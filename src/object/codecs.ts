@@ -171,7 +171,8 @@ export function typeByName(btf: Btf | undefined, name: string): TypeId {
 
 /**
  * Codec of records. Programs often leave out the unused end of a record whose last member is an array: what is missing
- * of it reads as zeros.
+ * of it reads as zeros. A flexible array has as many elements as the record has bytes for, and no more: where it begins
+ * in the padding of its struct, a record may be shorter than that.
  *
  * @param btf types of the object
  * @param type number of the type
@@ -179,6 +180,7 @@ export function typeByName(btf: Btf | undefined, name: string): TypeId {
  * @throws BtfError when the type has no values
  */
 export function recordCodec(btf: Btf, type: TypeId, options: ValueOptions = {}): Codec<unknown> {
+  const tail = flexibleTail(btf, type);
   const inner = btfCodec(btf, type, options);
   const whole = inner.size;
   const size = Math.min(whole, endOfFixed(btf, type));
@@ -193,9 +195,45 @@ export function recordCodec(btf: Btf, type: TypeId, options: ValueOptions = {}):
       if (length >= whole) return inner.decode(from, offset);
       const padded = new Uint8Array(whole);
       padded.set(from.subarray(offset));
-      return inner.decode(padded, 0);
+      const value = inner.decode(padded, 0);
+      if (tail !== undefined) cutTail(value, tail, length);
+      return value;
     },
   };
+}
+
+/** A flexible array at the end of a struct. */
+interface FlexibleTail {
+  /** Names of the members that lead to it. */
+  readonly path: readonly string[];
+  /** Where it begins, in bytes. */
+  readonly offset: number;
+  /** Bytes of an element. */
+  readonly element: number;
+}
+
+function flexibleTail(btf: Btf, id: number): FlexibleTail | undefined {
+  const type = btf.resolve(id);
+  const last = type.kind === "struct" ? type.members.at(-1) : undefined;
+  if (last === undefined) return undefined;
+  const inner = btf.resolve(last.type);
+  // Members of a struct without a name are members of the one around it.
+  const path = last.name === "" ? [] : [last.name];
+  if (inner.kind === "array") {
+    return inner.length > 0 ? undefined : { path, offset: last.bitOffset / 8, element: btf.sizeOf(inner.type) };
+  }
+  const tail = flexibleTail(btf, last.type);
+  return tail && { ...tail, path: [...path, ...tail.path], offset: last.bitOffset / 8 + tail.offset };
+}
+
+function cutTail(value: unknown, { path, offset, element }: FlexibleTail, length: number): void {
+  let parent = value as Record<string, unknown>;
+  for (const name of path.slice(0, -1)) parent = parent[name] as Record<string, unknown>;
+  const name = path.at(-1)!;
+  const found = parent[name];
+  // Text ends at its first NUL anyway.
+  if (!Array.isArray(found) && !(found instanceof Uint8Array)) return;
+  parent[name] = found.slice(0, Math.max(0, Math.floor((length - offset) / element)));
 }
 
 /** Where the array begins that a value ends in; its size when it ends in none. */

@@ -88,7 +88,7 @@ function texts(programs: Iterable<readonly Instruction[]>): Set<string> {
  * @param backend shim
  * @param spec the object
  * @param programs instructions whose lines are wanted
- * @param options token; whether types are essential
+ * @param options token; whether types are essential; types, if others than those of the object
  * @returns `undefined` when the object has no types, or when the kernel takes none and nothing needs them
  * @throws SyscallError with the kernel's reason
  */
@@ -96,10 +96,15 @@ export function loadTypes(
   backend: SyscallBackend,
   spec: ObjectSpec,
   programs: Iterable<readonly Instruction[]>,
-  options: { readonly token?: number | undefined; readonly required: boolean; readonly warnings: string[] },
+  options: {
+    readonly token?: number | undefined;
+    readonly required: boolean;
+    readonly warnings: string[];
+    readonly types?: readonly BtfTypeSpec[] | undefined;
+  },
 ): LoadedTypes | undefined {
   if (spec.btf === undefined) return undefined;
-  const types = [...spec.btf.types()];
+  const types = options.types ?? [...spec.btf.types()];
   const strings = texts(programs);
   const label = spec.name === "" ? "BTF of the object" : `BTF of "${spec.name}"`;
   const load = (list: readonly BtfTypeSpec[], functions: boolean): LoadedTypes => {

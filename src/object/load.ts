@@ -24,6 +24,7 @@ import { assembleObject } from "./assemble.ts";
 import { findAttachTarget } from "./attach-target.ts";
 import { Cleanup, type Closable } from "./cleanup.ts";
 import { sizesOf } from "./codecs.ts";
+import { type ContextArguments, fixContextArguments, hasTaggedContext } from "./context-arguments.ts";
 import { during } from "./errors.ts";
 import {
   applyExterns,
@@ -62,7 +63,10 @@ import { encodeVariable } from "./variable.ts";
 export interface LoadObjectOptions<T extends ObjectTypes = AnyObjectTypes> extends BackendOption {
   /** Name of the object, where bytes are given; the kernel's names of its data maps begin with it. Default empty. */
   readonly name?: string | undefined;
-  /** Programs to load, by name. Default: all but those whose section begins with `?`. */
+  /**
+   * Programs to load, by name. Default: all but those whose section begins with `?`. Places of program arrays where one
+   * belongs that is not loaded stay empty, and `warnings` says so.
+   */
   readonly programs?: readonly NamesOf<T, "programs">[] | undefined;
   /**
    * Maps to use in place of those of the object, by name: another object's, or a pinned one. The object gets descriptors
@@ -159,6 +163,7 @@ class ObjectLoader {
   readonly #tables = new Map<string, PreparedStructOps>();
   readonly #members = new Map<string, StructOpsMember>();
   readonly #arenas = new Map<string, ArenaMemory>();
+  #contexts: ContextArguments | undefined;
 
   constructor(spec: ObjectSpec, options: LoadObjectOptions, cleanup: Cleanup, hooks: LoadHooks) {
     // Data of maps is written to; everything else stays as it is.
@@ -200,7 +205,9 @@ class ObjectLoader {
       programs.set(program, replaceMissingHelpers(placed, this.#asking));
     }
     const needsTypes = Object.values(spec.maps).some((map) => map.kind === "struct_ops" && map.autocreate);
+    this.#fixContexts(programs.keys());
     const types = loadTypes(this.#backend, spec, programs.values(), {
+      types: this.#contexts?.types,
       token: this.#token,
       required: needsTypes,
       warnings: this.#warnings,
@@ -261,6 +268,14 @@ class ObjectLoader {
     }
   }
 
+  /** Parameters that are tagged as the context are typed so for kernels that do not know the tag. */
+  #fixContexts(programs: Iterable<ObjectProgramSpec>): void {
+    const { btf } = this.#spec;
+    if (btf === undefined || !hasTaggedContext(btf) || probeFeature("arg_ctx_tag", this.#asking) !== false) return;
+    this.#contexts = fixContextArguments(btf, programs, this.#backend.architecture);
+    this.#warnings.push(...(this.#contexts?.warnings ?? []));
+  }
+
   #placeArena(instructions: readonly Instruction[]): readonly Instruction[] {
     const arena = Object.values(this.#spec.maps).find(({ type }) => type === "arena");
     if (arena === undefined) return instructions;
@@ -271,10 +286,12 @@ class ObjectLoader {
     const { variables, maps } = this.#spec;
     const own = new Set<ObjectMapSpec>();
     for (const [name, value] of Object.entries(this.#options.variables ?? {})) {
+      // Contents are shared with the object that was given, which stays as it is.
       const map = variables[name] && maps[variables[name].map];
-      if (map === undefined) throw unknownName("variable", name, variables);
-      if (!own.has(map)) map.contents = map.contents.slice();
-      own.add(map);
+      if (map !== undefined && !own.has(map)) {
+        map.contents = map.contents.slice();
+        own.add(map);
+      }
       during(`Cannot set variable "${name}"`, () => encodeVariable(name, () => setVariable(this.#spec, name, value)));
     }
   }
@@ -352,7 +369,7 @@ class ObjectLoader {
     }
     for (const [name, map] of Object.entries(spec.maps)) {
       if (map.type === "prog_array" || maps[name] === undefined || this.#options.maps?.[name] !== undefined) continue;
-      for (const value of map.values) putDescriptor(maps[name], value.key, maps[value.name]?.fd);
+      for (const value of map.values) this.#putDescriptor(maps[name], value, maps[value.name]?.fd);
     }
     return maps;
   }
@@ -460,7 +477,11 @@ class ObjectLoader {
       btf:
         types === undefined || !types.functions
           ? undefined
-          : { fd: types.fd.number, functions: program.functions, offsetOf: types.offsetOf },
+          : {
+              fd: types.fd.number,
+              functions: this.#contexts?.functions.get(program) ?? program.functions,
+              offsetOf: types.offsetOf,
+            },
       explainLog: (log) => nameInLog(log, this.#spec, linked),
     };
   }
@@ -483,7 +504,11 @@ class ObjectLoader {
 
   /** The attach type, or none where the kernel knows none and the program can do without. */
   #attachType(program: ObjectProgramSpec): ProgramSpec["expectedAttachType"] {
-    const { attachType, attachTypeOptional } = program;
+    const { attachType, attachTypeOptional, sectionRule, type } = program;
+    // One link for all places of a probe. What it is loaded for decides how it can be attached.
+    if (sectionRule.startsWith("usdt") && type === "kprobe" && attachType === undefined) {
+      return probeFeature("uprobe_multi", this.#asking) === true ? "trace_uprobe_multi" : undefined;
+    }
     if (attachType === undefined || !attachTypeOptional) return attachType;
     return probeFeature("expected_attach_type", this.#asking) === false ? undefined : attachType;
   }
@@ -492,8 +517,17 @@ class ObjectLoader {
     for (const [name, map] of Object.entries(this.#spec.maps)) {
       const handle = maps[name];
       if (map.type !== "prog_array" || handle === undefined || this.#options.maps?.[name] !== undefined) continue;
-      for (const value of map.values) putDescriptor(handle, value.key, loaded[value.name]?.fd);
+      for (const value of map.values) this.#putDescriptor(handle, value, loaded[value.name]?.fd);
     }
+  }
+
+  /**
+   * Fills a place of an array of programs or maps. libbpf fails (`EBADF`) where what belongs there was not loaded or
+   * created; here the place stays empty, so that one program of many can be loaded alone.
+   */
+  #putDescriptor(map: ObjectMap, { key, name }: ObjectMapSpec["values"][number], fd: number | undefined): void {
+    if (fd !== undefined) mapUpdate(map.owner, words(key), words(fd));
+    else this.#warnings.push(`Place ${key} of map "${map.description.name}" stays empty: "${name}" was not loaded`);
   }
 
   /** Constants stay with programs that do not refer to them, for tools that read metadata from there. */
@@ -555,12 +589,6 @@ function unknownName(what: string, name: string, known: Readonly<Record<string, 
   const names = Object.keys(known);
   const list = names.length === 0 ? "none" : names.slice(0, 20).join(", ");
   return new BpfError("ERR_OBJECT", `The object has no ${what} "${name}"`, { hint: `It has ${list}` });
-}
-
-function putDescriptor(map: ObjectMap, key: number, fd: number | undefined): void {
-  // What was not loaded or created leaves its place empty, as in libbpf.
-  if (fd === undefined) return;
-  mapUpdate(map.owner, words(key), words(fd));
 }
 
 function words(value: number): Uint8Array {

@@ -133,7 +133,11 @@ export function createObjectMap(map: ObjectMapSpec, context: MapContext): Object
       : undefined;
   // The kernel judges: objects of other loaders may know more than the rules here.
   const create = (more: { readonly btf?: typeof btf }): ObjectMap =>
-    objectHandle(map, createMap({ ...wanted, ...more } as never, { backend, check: false }) as ObjectMap, context);
+    objectHandle(
+      map,
+      createMap({ ...wanted, ...more } as never, { backend, check: false, label }) as ObjectMap,
+      context,
+    );
   try {
     try {
       return cleanup.add(create({ btf }));

@@ -105,22 +105,73 @@ function withMap(
   }
 }
 
+function loadTypes(backend: SyscallBackend, types: readonly BtfTypeSpec[], token: number | undefined): number {
+  const image = toKernel(encodeBtf([{ kind: "int", name: "int", size: 4, signed: true }, ...types]));
+  return rawBpf(backend, "BPF_BTF_LOAD", btfLoadAttr, {
+    btf: image,
+    btf_size: image.length,
+    ...(token === undefined ? {} : { btf_flags: BPF_F_TOKEN_FD, btf_token_fd: token }),
+  }).result;
+}
+
 function btf(...types: readonly BtfTypeSpec[]): Probe {
-  return (backend, token) => {
-    const image = toKernel(encodeBtf([{ kind: "int", name: "int", size: 4, signed: true }, ...types]));
-    const { result } = rawBpf(backend, "BPF_BTF_LOAD", btfLoadAttr, {
-      btf: image,
-      btf_size: image.length,
-      ...(token === undefined ? {} : { btf_flags: BPF_F_TOKEN_FD, btf_token_fd: token }),
-    });
-    return closing(backend, result);
-  };
+  return (backend, token) => closing(backend, loadTypes(backend, types, token));
+}
+
+/** Functions of the program that {@link argumentTag} loads: slot and type of each. */
+const TAGGED_FUNCTIONS = [0, 4, 2, 6];
+
+/** A program with a global function whose parameter `void *` is said to be the context: only then may it use it so. */
+function argumentTag(backend: SyscallBackend, token?: number): number {
+  const proto = (name: string): BtfTypeSpec => ({ kind: "func_proto", returnType: 1, params: [{ name, type: 2 }] });
+  const types: readonly BtfTypeSpec[] = [
+    { kind: "ptr", type: 0 },
+    proto("a"),
+    { kind: "func", name: "a", type: 3, linkage: "global" },
+    proto("b"),
+    { kind: "func", name: "b", type: 5, linkage: "global" },
+    { kind: "decl_tag", name: "arg:ctx", type: 6, componentIndex: 0 },
+  ];
+  const fd = loadTypes(backend, types, token);
+  if (fd < 0) return fd;
+  // The call leads over one instruction. bpf_get_func_ip takes nothing but the context.
+  const code = [{ ...call(0), src: 1, imm: 1 }, exit(), call("get_func_ip"), exit()];
+  const records = toKernel(new Uint8Array(Uint32Array.from(TAGGED_FUNCTIONS).buffer));
+  const more = { prog_btf_fd: fd, func_info: records, func_info_cnt: 2, func_info_rec_size: 8 };
+  const result = program("kprobe", code, more)(backend, token);
+  closing(backend, fd);
+  return result;
 }
 
 const POINTER: BtfTypeSpec = { kind: "ptr", type: 1 };
 const VARIABLE: BtfTypeSpec = { kind: "var", name: "x", type: 1, linkage: "static" };
 const SECTION = { kind: "datasec", size: 4, vars: [{ type: 2, offset: 0, size: 4 }] } as const;
 const PROTO: BtfTypeSpec = { kind: "func_proto", returnType: 0, params: [{ name: "a", type: 1 }] };
+
+/**
+ * A directory cannot be probed (`EBADF`), where such links are known. Those of the first kernels that have them do not
+ * keep to one process, and are as good as none: later ones check the number of the process first, and none has this one.
+ */
+function uprobeMulti(backend: SyscallBackend, token?: number): number {
+  const prog = loadRaw(backend, "kprobe", PROGRAM, { expected_attach_type: AttachType.trace_uprobe_multi }, token);
+  if (prog < 0) return prog;
+  const link = (pid: number): number => {
+    const { result } = rawBpf(backend, "BPF_LINK_CREATE", linkCreateAttr, {
+      prog_fd: prog,
+      attach_type: AttachType.trace_uprobe_multi,
+      "uprobe_multi.path": toKernel(Uint8Array.of(0x2f, 0)),
+      "uprobe_multi.offsets": kernelBuffer(8),
+      "uprobe_multi.cnt": 1,
+      "uprobe_multi.pid": pid,
+    });
+    return closing(backend, result);
+  };
+  const first = link(0);
+  const second = first < 0 && errnoName(first) === "EBADF" ? link(0xffffffff) : undefined;
+  closing(backend, prog);
+  if (second === undefined) return first;
+  return second < 0 && errnoName(second) === "EINVAL" ? 0 : first;
+}
 
 function featureTable<const Name extends string>(
   table: { readonly [N in Name]: Feature },
@@ -257,6 +308,16 @@ export const FEATURES: { readonly [N in FeatureName]: Feature } = /* @__PURE__ *
       since: "6.0",
       probe: btf({ kind: "enum64", name: "e", size: 8, values: [{ name: "v", value: 1n }] }),
     },
+    uprobe_multi: {
+      description: "links of many uprobes",
+      since: "6.6",
+      probe: uprobeMulti,
+    },
+    arg_ctx_tag: {
+      description: "parameters of global functions that a tag says to be the context",
+      since: "6.8",
+      probe: argumentTag,
+    },
     btf_question_mark_datasec: {
       description: "BTF of sections whose names begin with a question mark",
       since: "6.9",
@@ -289,6 +350,8 @@ export type FeatureName =
   | "btf_decl_tag"
   | "btf_type_tag"
   | "btf_enum64"
+  | "uprobe_multi"
+  | "arg_ctx_tag"
   | "btf_question_mark_datasec"
   | "btf_attribute_tag";
 

@@ -105,7 +105,7 @@ static int load_one(const char *path, const char *name, int described)
 	printf("program %s %d ", name, -error);
 	print_code(program);
 	if (error) {
-		printf(" - 0 0 0\n");
+		printf(" - 0 0 0 0\n");
 		print_lines("| ", verifier_log);
 		print_lines("> ", warnings);
 	} else {
@@ -115,12 +115,13 @@ static int load_one(const char *path, const char *name, int described)
 
 		memset(&info, 0, sizeof(info));
 		if (fd < 0 || bpf_prog_get_info_by_fd(fd, &info, &size)) {
-			printf(" ? 0 0 0\n");
+			printf(" ? 0 0 0 0\n");
 		} else {
 			printf(" ");
 			for (int i = 0; i < 8; i++)
 				printf("%02x", info.tag[i]);
-			printf(" %u %u %u\n", info.type, info.nr_func_info, info.nr_line_info);
+			printf(" %u %u %u %u\n", info.type, info.nr_func_info, info.nr_line_info,
+			       bpf_program__expected_attach_type(program));
 			if (!described)
 				describe_maps(object);
 			described = 1;

@@ -35,7 +35,7 @@ interface Loaded {
   readonly result: string;
   /** Hash and number of the instructions as the kernel got them, descriptors left out; `undefined` when it got none. */
   readonly code: string | undefined;
-  /** Tag, type, numbers of functions and lines. */
+  /** Tag, type, numbers of functions and lines, attach type that it is loaded for. */
   readonly facts: string;
   /** The verifier's log of a program that was refused; of an error of ours its message. */
   log: string;
@@ -104,6 +104,7 @@ function codeOf(code: Uint8Array): string {
 }
 
 let given: string | undefined;
+let attachType = 0;
 
 let watched: SyscallBackend | undefined;
 
@@ -112,10 +113,11 @@ function backend(): SyscallBackend {
   if (watched !== undefined) return watched;
   watched = watchedBackend(openBackend(), ({ command, attr, memory }) => {
     if (command === "BPF_PROG_LOAD") {
-      const { insns, insn_cnt } = progLoadAttr.fields;
+      const { insns, insn_cnt, expected_attach_type } = progLoadAttr.fields;
       const view = new DataView(attr.buffer, attr.byteOffset, attr.byteLength);
       const length = 8 * view.getUint32(insn_cnt.offset, true);
       given = codeOf(memory(Number(view.getBigUint64(insns.offset, true)), length));
+      attachType = view.getUint32(expected_attach_type.offset, true);
     }
     return undefined;
   });
@@ -140,7 +142,7 @@ function rawbpf(image: ObjectImage, index: number, names: Iterable<string>): Loa
       using object = loadObject(spec, { programs: [name], btfCache, backend: backend() });
       const info = decodeStruct(progInfo, objInfo(object.program(name).owner, progInfo.size));
       const tag = toHex(info.tag as unknown as Uint8Array);
-      const facts = `${tag} ${info.type} ${info.nr_func_info} ${info.nr_line_info}`;
+      const facts = `${tag} ${info.type} ${info.nr_func_info} ${info.nr_line_info} ${attachType}`;
       if (loaded.maps.size === 0) describeMaps(object, loaded.maps);
       loaded.programs.set(name, { result: "ok", code: given, facts, log: "", said: "" });
     } catch (error) {

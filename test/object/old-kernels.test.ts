@@ -1,13 +1,14 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { decode } from "../../src/asm/index.ts";
+import { decode, exit, mov, r0 } from "../../src/asm/index.ts";
 import { openBtf } from "../../src/btf/index.ts";
-import { type ObjectSpec, parseObject } from "../../src/elf/index.ts";
+import { createObjectSpec, type ObjectSpec, parseObject } from "../../src/elf/index.ts";
 import {
   AttachType,
   BPF_F_MMAPABLE,
   btfLoadAttr,
   findHelper,
+  linkCreateAttr,
   mapCreateAttr,
   progLoadAttr,
 } from "../../src/kernel-abi/index.ts";
@@ -147,6 +148,12 @@ test("names are left out", () => {
   assert.ok([...seen.maps, ...seen.programs].every(({ name }) => name === ""));
 });
 
+test("messages name a map all the same", () => {
+  const { kernel } = oldKernel({ names: true });
+  kernel.on("BPF_MAP_CREATE", (request) => (request.get(mapCreateAttr, "max_entries") > 1 ? "E2BIG" : undefined));
+  assert.throws(() => loadObject(packetCount, { backend: kernel.backend }), /^Cannot create map "counts": E2BIG/);
+});
+
 test("variables are not mapped", () => {
   const { seen } = load({ mmapable: true });
   assert.ok(seen.maps.length >= 5);
@@ -217,6 +224,34 @@ test("an attach type that the program can do without is left out", () => {
   assert.is(own(seen)[0]?.attachType, 0);
   assert.is(own(load({}, withType(true)).seen)[0]?.attachType, AttachType.xdp);
   assert.throws(() => load({ attachTypes: true }, withType(false)), /^Cannot load program "pass": EINVAL/);
+});
+
+test("USDT programs are loaded for links of many places, where the kernel has links that keep to one process", () => {
+  const spec = createObjectSpec({
+    license: "GPL",
+    programs: {
+      probe: { section: "usdt/true:test:one", instructions: [mov(r0, 0), exit()] },
+      sleeping: { section: "usdt.s/true:test:one", instructions: [mov(r0, 0), exit()] },
+      other: { section: "uprobe/true:main", instructions: [mov(r0, 0), exit()] },
+    },
+  });
+  const multi = AttachType.trace_uprobe_multi;
+  // What the kernel says to a link to a directory, and to one for a process that cannot be.
+  for (const [directory, nobody, wanted] of [
+    ["EBADF", "EINVAL", multi],
+    ["EBADF", "EBADF", 0],
+    ["EINVAL", "EINVAL", 0],
+    ["EPERM", "EPERM", 0],
+  ] as const) {
+    const { kernel, seen } = oldKernel({});
+    kernel.on("BPF_LINK_CREATE", (request) =>
+      request.get(linkCreateAttr, "uprobe_multi.pid") === 0 ? directory : nobody,
+    );
+    loadObject(spec, { backend: kernel.backend }).close();
+    assert.equal(kernel.open, []);
+    const types = Object.fromEntries(seen.programs.map(({ name, attachType }) => [name, attachType]));
+    assert.equal([types.probe, types.sleeping, types.other], [wanted, wanted, 0], `${directory}, ${nobody}`);
+  }
 });
 
 test("helpers for kernel and user memory are replaced by the one for both", () => {

@@ -1,7 +1,9 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { createBtfBuilder, type TypeId } from "../../src/btf/index.ts";
 import { parseObject } from "../../src/elf/index.ts";
 import { BpfBloomFilter, type BpfMap, BpfQueue, createMap, PerfBuffer, valueCpus } from "../../src/maps/index.ts";
+import { recordCodec } from "../../src/object/codecs.ts";
 import { type BpfObject, loadObject, RecordMap, type Variable } from "../../src/object/index.ts";
 import type { Program } from "../../src/programs/index.ts";
 import { FakeKernel } from "../../src/syscall/index.ts";
@@ -103,6 +105,60 @@ real("records are decoded, by definition, by the map's name, by a name, or not a
     () => assert.unreachable(),
     (error) => assert.match(error.message, "A record of 8 bytes is too short for a value of 16"),
   );
+});
+
+test("a flexible array at the end of a record has as many elements as the record has bytes for", () => {
+  const builder = createBtfBuilder();
+  const u8 = builder.add({ kind: "int", name: "u8", size: 1 });
+  const char = builder.add({ kind: "int", name: "char", size: 1, signed: true, char: true });
+  const u32 = builder.add({ kind: "int", name: "u32", size: 4 });
+  const u64 = builder.add({ kind: "int", name: "u64", size: 8 });
+  const open = (type: TypeId): TypeId => builder.add({ kind: "array", type, indexType: u32, length: 0 });
+  // The array begins in the padding of its struct: 16 bytes, the array at 12.
+  const record = (type: TypeId): TypeId => {
+    const members = [
+      { name: "a", type: u64 },
+      { name: "n", type: u32, bitOffset: 64 },
+      { name: "tail", type, bitOffset: 96 },
+    ];
+    return builder.add({ kind: "struct", name: "record", size: 16, members });
+  };
+  const numbers = record(open(u8));
+  const text = record(open(char));
+  const words = record(open(u32));
+  const members = [
+    { name: "first", type: u64 },
+    { name: "last", type: words, bitOffset: 64 },
+  ];
+  const nested = builder.add({ kind: "struct", name: "nested", size: 24, members });
+  const nameless = builder.add({
+    kind: "struct",
+    name: "nameless",
+    size: 24,
+    members: members.map((member) => (member.name === "last" ? { ...member, name: "" } : member)),
+  });
+  const btf = builder.build();
+  const bytes = Uint8Array.from({ length: 40 }, (_, i) => 0x41 + i);
+  const tailOf = (type: TypeId, length: number): unknown => {
+    const value = recordCodec(btf, type).decode(bytes.subarray(0, length)) as Record<string, unknown>;
+    return value.tail ?? (value.last as { tail: unknown }).tail;
+  };
+  for (const length of [12, 13, 15, 16, 17, 40]) {
+    assert.equal([...(tailOf(numbers, length) as Uint8Array)], [...bytes.subarray(12, length)], `${length} bytes`);
+    assert.is(tailOf(text, length), String.fromCharCode(...bytes.subarray(12, length)), `${length} bytes`);
+  }
+  for (const [length, count] of [
+    [20, 0],
+    [23, 0],
+    [24, 1],
+    [27, 1],
+    [28, 2],
+    [40, 5],
+  ] as const) {
+    assert.is((tailOf(nested, length) as unknown[]).length, count, `${length} bytes`);
+    assert.is((tailOf(nameless, length) as unknown[]).length, count, `${length} bytes`);
+  }
+  assert.equal([recordCodec(btf, numbers).size, recordCodec(btf, nested).size], [12, 20]);
 });
 
 real("samples of a perf array are decoded as records of a ring buffer are", async () => {
@@ -210,7 +266,7 @@ test("a value that does not fit is refused before anything is loaded", () => {
   const load = (variables: Record<string, unknown>) => (): void =>
     loadObject(fixture("variables.el.o"), { backend: kernel.backend, variables }).close();
   assert.throws(load({ counter: -1 }), /Cannot set variable "counter": /);
-  assert.throws(load({ conter: 1 }), /The object has no variable "conter"/);
+  assert.throws(load({ conter: 1 }), /No variable "conter" in the object/);
   assert.equal(kernel.commands, []);
 });
 

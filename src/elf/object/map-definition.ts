@@ -209,10 +209,15 @@ class DefinitionReader {
     return { length: Number(value) };
   }
 
-  /** `__ulong(name, value)`: an enum with one enumerator of that value; or a number of 32 bits. */
+  /**
+   * `__ulong(name, value)`: an enum with one enumerator of that value; or a number of 32 bits. libbpf extends values of
+   * enums of 32 bits by their sign, unsigned ones too: where all 64 bits count, enough of them have to be given.
+   */
   #long(member: BtfMember): bigint {
-    const value = this.#enumerated(this.#btf.resolve(member.type));
-    return value === undefined ? BigInt(this.#number(member)) : BigInt.asUintN(64, value);
+    const type = this.#btf.resolve(member.type);
+    const value = this.#enumerated(type);
+    if (value === undefined) return BigInt(this.#number(member));
+    return BigInt.asUintN(64, type.kind === "enum" ? BigInt.asIntN(32, value) : value);
   }
 
   #enumerated(type: BtfType): bigint | undefined {
