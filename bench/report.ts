@@ -94,26 +94,19 @@ export interface Comparison<Name extends string> {
  *
  * @param candidates functions that give one sample, such as nanoseconds for a fixed amount of work
  * @param peer the candidate that the others are divided by
- * @param options `rounds` counted (default 11), `warmup` rounds before them (default 2); 3 and 1 when {@link short};
- *   `seconds` after which no further round begins, of either kind, so that a busy machine takes fewer samples instead of
- *   more time: one round is counted in any case
+ * @param options `rounds` counted (default 11), `warmup` rounds before them (default 2); 3 and 1 when {@link short}
  */
 export async function compare<Name extends string>(
   candidates: Readonly<Record<Name, () => number | Promise<number>>>,
   peer: Name,
-  options: { readonly rounds?: number; readonly warmup?: number; readonly seconds?: number } = {},
+  options: { readonly rounds?: number; readonly warmup?: number } = {},
 ): Promise<Comparison<Name>> {
   const rounds = short ? 3 : (options.rounds ?? 11);
   const warmup = short ? 1 : (options.warmup ?? 2);
   const names = Object.keys(candidates) as Name[];
   const samples = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
   const ratios = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
-  const end = performance.now() + (options.seconds ?? Number.POSITIVE_INFINITY) * 1000;
   for (let round = -warmup; round < rounds; round++) {
-    if (performance.now() > end) {
-      if (round > 0) break;
-      round = 0;
-    }
     const order = [...names];
     for (let i = order.length - 1; i > 0; i--) {
       const j = Math.floor(Math.random() * (i + 1));

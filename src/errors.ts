@@ -51,7 +51,12 @@ export type BpfErrorCode =
   | "ERR_SYMBOLS_HIDDEN"
   | "ERR_FILE_NOT_FOUND"
   | "ERR_FILE_CHANGED"
-  | "ERR_USDT_ARGUMENTS";
+  | "ERR_USDT_ARGUMENTS"
+  // The machine
+  | "ERR_VM_PROGRAM"
+  | "ERR_VM_FAULT"
+  | "ERR_VM_BUDGET"
+  | "ERR_VM_HELPER";
 
 /** What a {@link BpfError} may carry besides its message. */
 export interface BpfErrorOptions {

@@ -18,7 +18,6 @@ const UNKNOWN = "this kernel is older";
 
 test("there is a blueprint for every type", () => {
   const without = Object.keys(abi.MapType).filter((type) => !(type in RIGHT));
-  // A struct_ops map takes its layout from the kernel's own types: test/object/struct-ops.test.ts makes them.
   assert.equal(without, ["unspec", "struct_ops"]);
 });
 
