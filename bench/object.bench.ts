@@ -92,7 +92,12 @@ async function inProcess(report: Report, all: readonly ObjectImage[], peer: Peer
     prepare: relocate,
     load: (bytes: Uint8Array) => loadObject(bytes).close(),
   };
-  const titles = { open: "opened", prepare: "opened and relocated", load: "opened, loaded, closed" };
+  // What libbpf calls preparing creates the maps too, which we do when we load: that it takes longer is to its cost.
+  const titles = {
+    open: "opened",
+    prepare: "opened and relocated (libbpf: and maps created)",
+    load: "opened, loaded, closed",
+  };
   for (const [word, work] of Object.entries(works) as [keyof typeof works, (bytes: Uint8Array) => void][]) {
     const rounds = word === "open" ? 10 : 1;
     const result = await compare<"ours" | "theirs">(
@@ -149,6 +154,8 @@ async function wholeProcess(report: Report): Promise<void> {
     unit: "ms",
     peer: "node -e ''",
     peerValue: result.median.node,
+    // Of the whole process to Node alone.
+    ratio: result.ratio["load and attach"],
     aim: "<= 60 ms",
   });
 }

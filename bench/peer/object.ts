@@ -1,6 +1,13 @@
-/** Loads and attaches an object, and ends, telling its CPU time in ms: a whole process. Argument: path of the object. */
+/**
+ * Loads and attaches an object, and ends, telling its CPU time in ms: a whole process, with what the package ships.
+ * Argument: path of the object.
+ */
 import { readFileSync } from "node:fs";
-import { loadObject } from "../../src/object/index.ts";
+import type { loadObject as load } from "../../src/object/index.ts";
+
+// Seen from where this file is compiled to.
+const shipped = new URL("../../../dist/object/index.js", import.meta.url).href;
+const { loadObject } = (await import(shipped)) as { loadObject: typeof load };
 
 process.on("exit", () => {
   const { user, system } = process.cpuUsage();

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
@@ -241,6 +241,13 @@ function hasArenaData(spec: ObjectSpec): boolean {
   return Object.values(spec.maps).some(({ type, contents }) => type === "arena" && contents.length > 0);
 }
 
+/** Where both pin maps by name, if there is a BPF file system. */
+const PINS = "/sys/fs/bpf";
+
+function pins(): string[] {
+  return existsSync(PINS) ? readdirSync(PINS) : [];
+}
+
 function compare(images: readonly ObjectImage[], step: number): Tally {
   const tally: Tally = {
     programs: 0,
@@ -254,6 +261,7 @@ function compare(images: readonly ObjectImage[], step: number): Tally {
     mapsAgree: 0,
     differences: [],
   };
+  const pinned = new Set(pins());
   const theirs = libbpf(images, step);
   for (const [i, image] of images.entries()) {
     const wanted = theirs[i]!;
@@ -285,6 +293,9 @@ function compare(images: readonly ObjectImage[], step: number): Tally {
           `${result} ${facts} ${verdict(log)} ${said.split("\n")[0]}`;
         tally.differences.push(`${label}: libbpf ${show(program)}, rawbpf ${show(found)}`);
       }
+    }
+    for (const { name, pinning } of Object.values(ours.spec?.maps ?? {})) {
+      if (pinning === "by_name" && !pinned.has(name)) rmSync(join(PINS, name), { force: true });
     }
     // Maps are compared where both have loaded something.
     if (ours.maps.size === 0 || wanted.maps.size === 0) continue;

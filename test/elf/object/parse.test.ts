@@ -209,6 +209,21 @@ both("sections of variables are maps", "variables", (spec) => {
   }
 });
 
+test("all programs of an object share one view of its types", () => {
+  const bytes = fixture("core-kernel.el.o");
+  parseObject(bytes);
+  const before = process.memoryUsage().arrayBuffers;
+  const spec = parseObject(bytes);
+  const taken = process.memoryUsage().arrayBuffers - before;
+  assert.ok(Object.keys(spec.programs).length >= 100);
+  // A copy of the types for each program would take a hundred times as much.
+  assert.ok(taken < 4 * bytes.length, `${taken} bytes for an object of ${bytes.length}`);
+  // Lookups give the same types to all: types are made once.
+  for (const { functions } of Object.values(spec.programs)) {
+    for (const { type } of functions) assert.is(spec.btf!.typeById(type!), spec.btf!.typeById(type!));
+  }
+});
+
 test("a section of variables that nobody else sees is not mapped into memory", () => {
   const spec = parseObject(fixture("packet-count.el.o"));
   assert.is(spec.maps[".rodata.cst32"]!.mmapable, false);
