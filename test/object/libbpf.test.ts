@@ -222,7 +222,11 @@ function sameReason(theirs: Loaded, ours: Loaded): boolean {
 }
 
 /** Why libbpf and we need not agree about a program; `undefined` when there is no such reason. */
-function reasonToDiffer(theirs: Loaded, program: ObjectProgramSpec): string | undefined {
+function reasonToDiffer(theirs: Loaded, program: ObjectProgramSpec, spec: ObjectSpec): string | undefined {
+  const arrays = Object.values(spec.maps).filter(({ type }) => type === "prog_array");
+  if (theirs.result === "EBADF" && arrays.some(({ values }) => values.some(({ name }) => name !== program.name))) {
+    return "libbpf refuses a program array with a place for a program that is not loaded; with us it stays empty";
+  }
   if (theirs.result === "ok" && theirs.facts.startsWith("?")) {
     return "libbpf passes programs over whose struct_ops map is not created, though they were asked for";
   }
@@ -285,7 +289,7 @@ function compare(images: readonly ObjectImage[], step: number): Tally {
       const same = accepted
         ? found.result === "ok" && found.facts === program.facts
         : found.result !== "ok" && sameReason(program, found);
-      const reason = same ? undefined : reasonToDiffer(program, ours.spec!.programs[name]!);
+      const reason = same ? undefined : reasonToDiffer(program, ours.spec!.programs[name]!, ours.spec!);
       if (same) tally.agree++;
       else if (reason !== undefined) tally.reasons.set(reason, (tally.reasons.get(reason) ?? 0) + 1);
       else {
