@@ -351,7 +351,8 @@ check(
       .filter((file) => file.endsWith(".el.o"))
       .map((name) => ({ name, bytes: fixture(name) })),
   rounds(7, 1),
-  96,
+  // Where a BPF file system is mounted, libbpf comes to the program arrays that it refuses.
+  existsSync(join(PINS, "maps.debug")) ? 95 : 96,
 );
 
 const noObjects = missingObjects();
