@@ -66,7 +66,7 @@ export async function run(report: Report): Promise<void> {
     const ours = machine.load({ type: "socket_filter", instructions });
     using theirs = loadProgram({ type: "socket_filter", instructions, license: "GPL" });
     const count = ours.run({ data }).duration;
-    const { median, ratio } = await compare(
+    const { median, ratio } = await compare<"machine" | "kernel">(
       {
         machine: () => time(() => ours.run({ data, repeat: REPEAT })) / REPEAT / count,
         kernel: () => theirs.run({ data, repeat: 100 * REPEAT }).duration / count,
