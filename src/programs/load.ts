@@ -1,15 +1,18 @@
 import { encode, type Instruction, link } from "../asm/index.ts";
 import { decodeUtf8 } from "../bytes/index.ts";
-import type { BpfError } from "../errors.ts";
+import { type BpfError, NotSupportedError } from "../errors.ts";
 import { AttachType, ProgType, progLoadAttr } from "../kernel-abi/index.ts";
 import type { SyscallBackend } from "../syscall/backend.ts";
 import { bpfError, rawBpf } from "../syscall/bpf.ts";
 import { kernelBuffer, toKernel } from "../syscall/call.ts";
 import { errnoName } from "../syscall/errno.ts";
 import { Fd } from "../syscall/fd.ts";
+import { kernelOlderThan } from "../syscall/host.ts";
+import { haveAttachType } from "../syscall/probes.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
 import { type ProgramBtf, type ProgramInfo, programInfo, sourceLines } from "./info.ts";
 import { Program } from "./program.ts";
+import { PROGRAM_TYPE_SINCE } from "./program-types.ts";
 import { VerifierError } from "./verifier-error.ts";
 
 /** Blueprint of a program: plain data. */
@@ -219,6 +222,30 @@ class Loader {
   }
 
   error(attempt: Attempt): BpfError {
+    return this.#unknown(attempt) ?? this.#refused(attempt);
+  }
+
+  /** The kernel says EINVAL, and no word in the log, to programs of which it does not know the kind. */
+  #unknown(attempt: Attempt): BpfError | undefined {
+    if (errnoName(attempt.result) !== "EINVAL" || !/^\s*(processed \d+ insns [^\n]*\s*)?$/.test(attempt.log))
+      return undefined;
+    const { type, expectedAttachType, name: shown = type } = this.#spec;
+    const cause = this.#refused(attempt);
+    const since = PROGRAM_TYPE_SINCE[type];
+    const [major, minor] = (since ?? "0.0").split(".").map(Number);
+    if (since !== undefined && kernelOlderThan(major!, minor!)) {
+      return new NotSupportedError(`Loading program "${shown}" (${type})`, { minimumKernel: since, cause });
+    }
+    if (expectedAttachType === undefined || haveAttachType(expectedAttachType, { backend: this.#backend }) !== false) {
+      return undefined;
+    }
+    return new NotSupportedError(`Loading program "${shown}" (${type} for ${expectedAttachType})`, {
+      cause,
+      hint: "this kernel does not know that attach type: it is too old for it, or was built without it",
+    });
+  }
+
+  #refused(attempt: Attempt): BpfError {
     const shown = this.#spec.name ?? this.#spec.type;
     if (attempt.log.trim() !== "") {
       const log = this.#spec.explainLog?.(attempt.log) ?? attempt.log;

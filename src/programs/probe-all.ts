@@ -13,6 +13,7 @@ import {
   type InstructionFeature,
 } from "../syscall/probes.ts";
 import { type BackendOption, backendOf } from "../syscall/select.ts";
+import { PROGRAM_TYPE_SINCE } from "./program-types.ts";
 
 /** A feature that was asked for. */
 export interface ProbedFeature<Name extends string = string> {
@@ -35,42 +36,6 @@ export interface FeatureReport {
   /** Helpers by program type; of types for which they cannot be told, `undefined`. */
   readonly helpers: { readonly [type in ProgType]?: readonly HelperName[] | undefined };
 }
-
-/** First releases with the program types. */
-const PROGRAM_TYPES: { readonly [type in ProgType]?: string } = {
-  socket_filter: "3.19",
-  kprobe: "4.1",
-  sched_cls: "4.1",
-  sched_act: "4.1",
-  tracepoint: "4.7",
-  xdp: "4.8",
-  perf_event: "4.9",
-  cgroup_skb: "4.10",
-  cgroup_sock: "4.10",
-  lwt_in: "4.10",
-  lwt_out: "4.10",
-  lwt_xmit: "4.10",
-  sock_ops: "4.13",
-  sk_skb: "4.14",
-  cgroup_device: "4.15",
-  sk_msg: "4.17",
-  raw_tracepoint: "4.17",
-  cgroup_sock_addr: "4.17",
-  lwt_seg6local: "4.18",
-  lirc_mode2: "4.18",
-  sk_reuseport: "4.19",
-  flow_dissector: "4.20",
-  cgroup_sysctl: "5.2",
-  raw_tracepoint_writable: "5.2",
-  cgroup_sockopt: "5.3",
-  tracing: "5.5",
-  struct_ops: "5.6",
-  ext: "5.6",
-  lsm: "5.7",
-  sk_lookup: "5.9",
-  syscall: "5.14",
-  netfilter: "6.4",
-};
 
 /** How much to ask. */
 export interface ProbeAllOptions extends BackendOption {
@@ -110,7 +75,7 @@ export function probeAll(options: ProbeAllOptions = {}): FeatureReport {
     programTypes: names(ProgType).map((name) => ({
       name,
       supported: haveProgramType(name, { backend }),
-      since: PROGRAM_TYPES[name],
+      since: PROGRAM_TYPE_SINCE[name],
     })),
     mapTypes: names(MapType).map((name) => ({
       name,

@@ -92,7 +92,11 @@ function everyFault(
     tally.refused++;
     assert.instance(error, BpfError, `${what}: ${error}`);
     // The step is named: what was to be made.
-    assert.match((error as BpfError).message, /^Cannot .*(map "|program "|BTF|types|the pin |array map)/, what);
+    assert.match(
+      (error as BpfError).message,
+      /^(Cannot|Loading) .*(map "|program "|BTF|types|the pin |array map)/,
+      what,
+    );
   }
 }
 

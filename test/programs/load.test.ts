@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exit, ja, load as ldx, mov, program, r0, r1 } from "../../src/asm/index.ts";
+import { NotSupportedError } from "../../src/errors.ts";
 import { progLoadAttr } from "../../src/kernel-abi/index.ts";
 import { loadProgram, summarizeLog, VerifierError } from "../../src/programs/index.ts";
 import { errnoNumber, FakeKernel, SyscallError } from "../../src/syscall/index.ts";
@@ -174,5 +175,34 @@ for (const [what, log, message, instruction] of SUMMARIES) {
     assert.equal(summarizeLog(log), { message, instruction });
   });
 }
+
+test("a kernel that does not know the kind of program is named as the cause, not a bare EINVAL", () => {
+  const refusing = new FakeKernel().on("BPF_PROG_LOAD", () => "EINVAL");
+  const { backend } = refusing;
+  const instructions = [mov(r0, 0), exit()];
+  assert.throws(
+    () =>
+      loadProgram(
+        { type: "cgroup_sock_addr", expectedAttachType: "cgroup_unix_connect", instructions, name: "p" },
+        { backend },
+      ),
+    (error: unknown) =>
+      error instanceof NotSupportedError &&
+      /^Loading program "p" \(cgroup_sock_addr for cgroup_unix_connect\) is not supported here/.test(error.message) &&
+      (error.cause as SyscallError).code === "EINVAL",
+  );
+  // Where the attach type is known, the fault lies elsewhere.
+  const picky = new FakeKernel().on("BPF_PROG_LOAD", (request) =>
+    new TextDecoder().decode(request.attr.subarray(48, 50)) === "p\0" ? "EINVAL" : undefined,
+  );
+  assert.throws(
+    () =>
+      loadProgram(
+        { type: "cgroup_sock_addr", expectedAttachType: "cgroup_unix_connect", instructions, name: "p" },
+        { backend: picky.backend },
+      ),
+    (error: unknown) => error instanceof SyscallError && error.code === "EINVAL",
+  );
+});
 
 test.run();
