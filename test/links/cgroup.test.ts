@@ -1,5 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, mkdirSync, openSync, rmdirSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { BpfError } from "../../src/errors.ts";
@@ -15,9 +17,9 @@ import { programId } from "../../src/links/occupant.ts";
 import type { BpfMap } from "../../src/maps/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
 import { kernelOlderThan } from "../../src/syscall/index.ts";
-import { failOnLeaks, requires } from "../support/harness.ts";
+import { failOnLeaks, repository, requires, toolPath } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
-import { inNewNetwork, inside, type Json, jsonOf, tool, withCgroup } from "./network.ts";
+import { assertTriggered, inNewNetwork, inside, type Json, jsonOf, tool, triggerIn, withCgroup } from "./network.ts";
 
 const test = suite("cgroup links");
 failOnLeaks(test);
@@ -132,6 +134,60 @@ for (const options of [{}, { link: false }, { sharing: "override" }, { sharing: 
       });
     });
     console.log(`NOTE bpftool sees ${seen} of ${every.length} attachments to a cgroup as we do: ${name}`);
+  });
+}
+
+const compiled = requires(test, "bpf", "net-admin", "sys-admin", "koffi", "tool:ip", "tool:gcc");
+
+let directory: string;
+let trigger: string;
+
+test.before(() => {
+  directory = mkdtempSync(join(tmpdir(), "rawbpf-trigger-"));
+  trigger = join(directory, "trigger");
+  const gcc = toolPath("gcc");
+  if (gcc === undefined) return;
+  const built = spawnSync(gcc, ["-O1", "-Wall", join(repository, "test/links/trigger.c"), "-o", trigger], {
+    encoding: "utf8",
+  });
+  assert.is(built.status, 0, built.stderr);
+});
+
+test.after(() => rmSync(directory, { recursive: true }));
+
+for (const { type, attachType } of every) {
+  compiled(`${attachType} counts each time, in its cgroup and below, and only while attached`, () => {
+    inNewNetwork(() => {
+      tool("ip", "link", "set", "lo", "up");
+      withCgroup((path) => {
+        const below = `${path}/below`;
+        const beside = `${path}/beside`;
+        mkdirSync(below);
+        mkdirSync(beside);
+        try {
+          using map = counter();
+          using loaded = load(type, attachType, map);
+          using inherited = counter();
+          using above = load(type, attachType, inherited);
+          using link = attachCgroup(loaded, below);
+          using _above = attachCgroup(above, path);
+          triggerIn(below, trigger, attachType);
+          assertTriggered(map.get(0)!, attachType);
+          assert.is(inherited.get(0), map.get(0), "above");
+          const counted = map.get(0)!;
+          triggerIn(beside, trigger, attachType);
+          assert.is(map.get(0), counted, "beside");
+          assert.is(inherited.get(0), 2n * counted, "above, from beside");
+          link.close();
+          triggerIn(below, trigger, attachType);
+          assert.is(map.get(0), counted, "detached");
+          assert.is(inherited.get(0), 3n * counted, "above, alone");
+        } finally {
+          rmdirSync(below);
+          rmdirSync(beside);
+        }
+      });
+    });
   });
 }
 

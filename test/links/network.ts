@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import * as assert from "uvu/assert";
+import type { AttachType } from "../../src/kernel-abi/index.ts";
 import { openTarget } from "../../src/links/targets.ts";
 import { call, keepAlive, kernelBuffer } from "../../src/syscall/call.ts";
 import { errnoName, Fd, mountDetached, openBackend, type SyscallNumbers } from "../../src/syscall/index.ts";
@@ -152,5 +153,58 @@ export function inside(path: string, root: string, run: () => void): void {
     run();
   } finally {
     writeFileSync(`${root}${before}/cgroup.procs`, String(process.pid));
+  }
+}
+
+/** How many times `trigger` does it. */
+export const TRIGGERED = 3n;
+
+/**
+ * Runs the program `trigger` (trigger.c) in a cgroup: it makes programs of one attach type run {@link TRIGGERED} times,
+ * or, where a connection has several events, more.
+ */
+export function triggerIn(cgroup: string, trigger: string, attachType: AttachType): void {
+  const { status, stderr, error } = spawnSync(trigger, [cgroup, attachType], { encoding: "utf8" });
+  assert.is(status, 0, `${attachType}: ${stderr}${error?.message ?? ""}`);
+}
+
+/** Sees that a program was run once for each thing that `trigger` did. */
+export function assertTriggered(count: bigint, attachType: AttachType): void {
+  if (attachType === "cgroup_sock_ops") assert.ok(count >= TRIGGERED * 3n, `${attachType}: ${count}`);
+  else assert.is(count, TRIGGERED, attachType);
+}
+
+/** Sends Ethernet frames with IPv4 packets from an interface, past the routes: to its peer, whose address is unknown. */
+export function sendFrames(count: number, from: string, to: string, destination = "10.77.0.2"): void {
+  const backend = openBackend();
+  const [AF_PACKET, SOCK_RAW, ETH_P_IP] = [17, 3, 0x0800];
+  const hardware = (name: string): number[] =>
+    readFileSync(`/sys/class/net/${name}/address`, "utf8")
+      .trim()
+      .split(":")
+      .map((byte) => Number.parseInt(byte, 16));
+  const frame = kernelBuffer(14 + 20 + 8 + 18);
+  frame.set([...hardware(to), ...hardware(from), ETH_P_IP >> 8, ETH_P_IP & 0xff]);
+  const UDP = 17;
+  // From no address of ours, or it would be refused.
+  frame.set([0x45, 0, 0, frame.length - 14, 0, 0, 0, 0, 64, UDP, 0, 0, 10, 99, 0, 1], 14);
+  frame.set(destination.split(".").map(Number), 30);
+  frame.set([0, 7, 0, 9, 0, frame.length - 34], 34);
+  const view = new DataView(frame.buffer, frame.byteOffset);
+  let sum = 0;
+  for (let at = 14; at < 34; at += 2) sum += view.getUint16(at);
+  view.setUint16(24, ~(sum + (sum >> 16)) & 0xffff);
+  const address = kernelBuffer(20);
+  const fields = new DataView(address.buffer, address.byteOffset);
+  fields.setUint16(0, AF_PACKET, true);
+  fields.setUint16(2, ETH_P_IP);
+  fields.setInt32(4, Number(readFileSync(`/sys/class/net/${from}/ifindex`, "utf8")), true);
+  const socket = new Fd(backend, system("socket", AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "packet socket");
+  const [data, name] = [backend.addressOf(frame), backend.addressOf(address)];
+  try {
+    for (let i = 0; i < count; i++) system("sendto", socket.number, data, frame.length, 0, name, address.length);
+  } finally {
+    socket.close();
+    keepAlive([frame, address]);
   }
 }
