@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { BpfError } from "../../src/errors.ts";
@@ -6,7 +7,7 @@ import type { BpfMap } from "../../src/maps/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
-import { inNewNetwork, type Json, jsonOf, makeVeth, sendPackets, tool } from "./network.ts";
+import { inNewNetwork, type Json, jsonOf, makeVeth, sendFrames, sendPackets, tool } from "./network.ts";
 
 const test = suite("routes with programs");
 failOnLeaks(test);
@@ -46,6 +47,25 @@ for (const type of ["lwt_out", "lwt_xmit"] as const) {
     });
   });
 }
+
+kernel("lwt_in counts what comes in and takes the route, while it is there", () => {
+  inNewNetwork(() => {
+    makeVeth();
+    // Of what this machine passes on the route is asked when it comes in.
+    writeFileSync("/proc/sys/net/ipv4/ip_forward", "1");
+    for (const name of ["all", "v1"]) writeFileSync(`/proc/sys/net/ipv4/conf/${name}/rp_filter`, "0");
+    using map = counter();
+    using loaded = load("lwt_in", map);
+    {
+      using _link = attachLwt(loaded, { destination: "10.78.0.0/16", interface: "v0" });
+      sendFrames(3, "v0", "v1", "10.78.0.5");
+      sendFrames(3, "v0", "v1", "10.79.0.5");
+      assert.is(map.get(0), 3n);
+    }
+    sendFrames(3, "v0", "v1", "10.78.0.5");
+    assert.is(map.get(0), 3n);
+  });
+});
 
 kernel("lwt_in is attached to a route, and seen there", () => {
   inNewNetwork(() => {

@@ -9,7 +9,17 @@ import { loadProgram, type Program } from "../../src/programs/index.ts";
 import { kernelOlderThan, openBackend } from "../../src/syscall/index.ts";
 import { failOnLeaks, type Register, requires, skip } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
-import { bindTo, inNewNetwork, jsonOf, makeVeth, receiveAll, sendPackets, tool, udpSocket } from "./network.ts";
+import {
+  bindTo,
+  inNewNetwork,
+  jsonOf,
+  makeVeth,
+  receiveAll,
+  sendFrames,
+  sendPackets,
+  tool,
+  udpSocket,
+} from "./network.ts";
 
 const test = suite("links of network namespaces");
 failOnLeaks(test);
@@ -117,6 +127,33 @@ for (const link of [true, false]) {
     });
   });
 }
+
+kernel("a flow_dissector counts the frames that are sent past the protocols, while it is attached", () => {
+  // The packet is dissected further by the kernel; or is refused, which only whoever asked for it sees.
+  const BPF_FLOW_DISSECTOR_CONTINUE = 129;
+  inNewNetwork(() => {
+    makeVeth();
+    using map = counter();
+    using loaded = load("flow_dissector", map, BPF_FLOW_DISSECTOR_CONTINUE);
+    using replaced = counter();
+    using other = load("flow_dissector", replaced, BPF_FLOW_DISSECTOR_CONTINUE);
+    for (const link of [true, false]) {
+      const before = [map.get(0)!, replaced.get(0)!] as const;
+      using attached = attachNetns(loaded, "own", { link });
+      sendFrames(3, "v0", "v1");
+      const first = map.get(0)!;
+      assert.ok(first >= before[0] + 3n, `${first}`);
+      attached.update(other);
+      sendFrames(3, "v0", "v1");
+      assert.is(map.get(0), first);
+      const second = replaced.get(0)!;
+      assert.ok(second >= before[1] + 3n, `${second}`);
+      attached.close();
+      sendFrames(3, "v0", "v1");
+      assert.equal([map.get(0), replaced.get(0)], [first, second]);
+    }
+  });
+});
 
 kernel("without a link only a flow_dissector of the own namespace", () => {
   using map = counter();

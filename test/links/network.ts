@@ -178,11 +178,12 @@ export function assertTriggered(count: bigint, attachType: AttachType): void {
 export function sendFrames(count: number, from: string, to: string, destination = "10.77.0.2"): void {
   const backend = openBackend();
   const [AF_PACKET, SOCK_RAW, ETH_P_IP] = [17, 3, 0x0800];
+  const interfaces: Json[] = jsonOf("ip", "link", "show");
+  const named = (name: string): Json => interfaces.find(({ ifname }) => ifname === name);
   const hardware = (name: string): number[] =>
-    readFileSync(`/sys/class/net/${name}/address`, "utf8")
-      .trim()
-      .split(":")
-      .map((byte) => Number.parseInt(byte, 16));
+    named(name)
+      .address.split(":")
+      .map((byte: string) => Number.parseInt(byte, 16));
   const frame = kernelBuffer(14 + 20 + 8 + 18);
   frame.set([...hardware(to), ...hardware(from), ETH_P_IP >> 8, ETH_P_IP & 0xff]);
   const UDP = 17;
@@ -198,7 +199,7 @@ export function sendFrames(count: number, from: string, to: string, destination 
   const fields = new DataView(address.buffer, address.byteOffset);
   fields.setUint16(0, AF_PACKET, true);
   fields.setUint16(2, ETH_P_IP);
-  fields.setInt32(4, Number(readFileSync(`/sys/class/net/${from}/ifindex`, "utf8")), true);
+  fields.setInt32(4, named(from).ifindex, true);
   const socket = new Fd(backend, system("socket", AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), "packet socket");
   const [data, name] = [backend.addressOf(frame), backend.addressOf(address)];
   try {
@@ -207,4 +208,57 @@ export function sendFrames(count: number, from: string, to: string, destination 
     socket.close();
     keepAlive([frame, address]);
   }
+}
+
+/** Numbers of the system calls that only tests make. */
+const SOCKET_CALLS = {
+  x64: { connect: 42, listen: 50, getsockname: 51, accept4: 288 },
+  arm64: { connect: 203, listen: 201, getsockname: 204, accept4: 242 },
+} as const;
+
+function socketCall(name: keyof (typeof SOCKET_CALLS)["x64"], ...args: number[]): number {
+  const backend = openBackend();
+  const number = SOCKET_CALLS[backend.architecture][name];
+  const result = backend.syscall(number, ...(args as [number, number, number]));
+  if (result < 0) throw new Error(`${name}: ${errnoName(result)}`);
+  return result;
+}
+
+/** A TCP connection over loopback that this thread has both ends of. Neither waits longer than 5 s for data. */
+export function tcpPair(): { readonly client: Fd; readonly server: Fd } {
+  const backend = openBackend();
+  const [SOCK_STREAM, SOL_SOCKET, SO_RCVTIMEO] = [1, 1, 20];
+  const open = (): Fd => new Fd(backend, system("socket", AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), "TCP socket");
+  const listener = open();
+  const client = open();
+  const name = address("127.0.0.1", 0);
+  const length = kernelBuffer(4);
+  length[0] = name.length;
+  const timeout = kernelBuffer(16);
+  timeout[0] = 5;
+  try {
+    const at = backend.addressOf(name);
+    system("bind", listener.number, at, name.length);
+    socketCall("listen", listener.number, 1);
+    socketCall("getsockname", listener.number, at, backend.addressOf(length));
+    socketCall("connect", client.number, at, name.length);
+    const server = new Fd(backend, socketCall("accept4", listener.number, 0, 0, SOCK_CLOEXEC), "TCP socket");
+    for (const { number } of [client, server]) {
+      system("setsockopt", number, SOL_SOCKET, SO_RCVTIMEO, backend.addressOf(timeout), timeout.length);
+    }
+    return { client, server };
+  } finally {
+    listener.close();
+    keepAlive([name, length, timeout]);
+  }
+}
+
+/** Sends bytes over a connection, and waits for them at its other end. */
+export function talk(from: Fd, to: Fd, length: number): void {
+  const backend = openBackend();
+  const data = kernelBuffer(length);
+  const where = backend.addressOf(data);
+  assert.is(system("sendto", from.number, where, length, 0, 0, 0), length);
+  for (let had = 0; had < length; ) had += system("recvfrom", to.number, where, length, 0, 0, 0);
+  keepAlive(data);
 }
