@@ -85,6 +85,7 @@ function compileTargets(): void {
     if (built?.status !== 0) throw new Error(`Cannot compile ${args.join(" ")}: needs ${compiler}`);
   };
   compile("gcc", "-O1", "links/usdt-target.c", "-o", join(to, "usdt-target"));
+  compile("gcc", "-O1", "links/trigger.c", "-o", join(to, "trigger"));
   compile(
     "clang",
     "--target=bpfel",

@@ -58,7 +58,7 @@ export function attachKprobeMulti(program: Program, options: KprobeMultiOptions)
   }
   const one = count === 1 && symbols !== undefined ? symbols[0] : undefined;
   const kind = attachType === "trace_kprobe_session" ? "session" : options.return === true ? "kretprobe" : "kprobe";
-  const target = `${kind}.multi ${one ?? options.pattern ?? `${count} functions`}`;
+  const target = `${kind}.multi ${one ?? options.pattern ?? `${count} function${count === 1 ? "" : "s"}`}`;
   const texts = symbols?.map((symbol) => kernelString(symbol)) ?? [];
   const attr = {
     "kprobe_multi.flags": options.return === true ? RETURN : 0,

@@ -135,7 +135,7 @@ export interface TracingMultiOptions {
 export function attachTracingMulti(program: Program, options: TracingMultiOptions): Link {
   const { btfIds, cookies } = options;
   const attachType = program.expectedAttachType;
-  const target = `${btfIds.length} functions`;
+  const target = `${btfIds.length} function${btfIds.length === 1 ? "" : "s"}`;
   requireType(program, target, "tracing");
   if (attachType === undefined || !/^trace_(fentry|fexit|fsession)_multi$/.test(attachType)) {
     const message = `Cannot attach ${program.owner.label} to ${target}: it was loaded for ${attachType ?? "one"}`;

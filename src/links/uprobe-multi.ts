@@ -75,7 +75,7 @@ export function attachUprobeMulti(program: Program, binary: string, options: Upr
   return createLink(program, attr, {
     type: "uprobe_multi",
     attachType,
-    target: `${label}: ${offsets.length} places`,
+    target: `${label}: ${offsets.length} place${offsets.length === 1 ? "" : "s"}`,
     since: session ? "6.13" : "6.6",
     meanings: {
       EINVAL: "the kernel does not take one of the places: no instruction begins there, or the file cannot be executed",

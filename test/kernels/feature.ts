@@ -5,8 +5,8 @@ import type { Test } from "uvu";
 import * as assert from "uvu/assert";
 import { assemble, type Instruction } from "../../src/asm/index.ts";
 import type { Btf } from "../../src/btf/index.ts";
-import { BpfError } from "../../src/errors.ts";
-import { type Link, listLinks } from "../../src/links/index.ts";
+import { BpfError, NotSupportedError } from "../../src/errors.ts";
+import { type Link, listLinks, openPinnedLink } from "../../src/links/index.ts";
 import { type BpfMap, createMap, u32, u64 } from "../../src/maps/index.ts";
 import { loadProgram, type Program, type ProgramSpec } from "../../src/programs/index.ts";
 import { loadKernelBtf } from "../../src/syscall/index.ts";
@@ -126,6 +126,71 @@ export function counts(
   const counted = map.get(0)!;
   trigger();
   assert.is(map.get(0), counted, "ran after it was detached");
+}
+
+/** What can be done with a link, beside closing it. */
+export interface Changes {
+  /** Its program can be replaced. */
+  readonly update: boolean;
+  /** It can be detached while it is held. */
+  readonly detach: boolean;
+}
+
+/**
+ * Replaces the program of a link, pins it, lets go of it, opens it again and detaches it, as far as links of its kind
+ * can, and sees that the right program runs, or none.
+ */
+export function changes(
+  spec: Omit<ProgramSpec, "instructions"> & { readonly result?: number },
+  attach: (program: Program) => Link,
+  trigger: () => void,
+  can: Changes,
+): void {
+  const { result = 0, ...rest } = spec;
+  const path = "/sys/fs/bpf/rawbpf-changes";
+  using firstMap = counter();
+  using secondMap = counter();
+  const load = (map: BpfMap<number, bigint>): Program =>
+    loadProgram({ license: "GPL", name: "changes", ...rest, instructions: counting(map, result) });
+  using first = load(firstMap);
+  using second = load(secondMap);
+  const link = attach(first);
+  try {
+    if (can.update) {
+      link.update(second, { expected: first });
+      trigger();
+      assert.is(firstMap.get(0), 0n, "the replaced program ran");
+      assert.ok(secondMap.get(0)! >= 1n, "the new program did not run");
+    } else {
+      assert.throws(
+        () => link.update(second),
+        (error: unknown) => error instanceof NotSupportedError,
+      );
+    }
+    link.pin(path);
+  } finally {
+    link.close();
+  }
+  const map = can.update ? secondMap : firstMap;
+  const before = map.get(0)!;
+  using again = openPinnedLink(path);
+  try {
+    trigger();
+    const pinned = map.get(0)!;
+    assert.ok(pinned > before, "did not run while it was pinned");
+    if (can.detach) {
+      again.detach();
+      trigger();
+      assert.is(map.get(0), pinned, "ran after it was detached");
+    } else {
+      assert.throws(
+        () => again.detach(),
+        (error: unknown) => error instanceof NotSupportedError,
+      );
+    }
+  } finally {
+    again.unpin(path);
+  }
 }
 
 /** As {@link counts}, for a program that remembers its cookie. */

@@ -18,14 +18,24 @@ import {
   openPinnedLink,
   readIterator,
 } from "../../src/links/index.ts";
-import { createMap, u32, u64 } from "../../src/maps/index.ts";
+import { createMap, listMaps, u32, u64 } from "../../src/maps/index.ts";
 import { loadObject } from "../../src/object/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
-import { type Fd, loadBtf, openBackend } from "../../src/syscall/index.ts";
+import { objectById } from "../../src/syscall/commands.ts";
+import { type Fd, listBtf, loadBtf, loadKernelBtf, openBackend } from "../../src/syscall/index.ts";
 import { counter, counting } from "../links/counter.ts";
 import { inside, udpSocket, withCgroup } from "../links/network.ts";
 import { failOnLeaks, repository } from "../support/harness.ts";
-import { counts, features, functionId, givesCookie, sameAsBpftool, tracepointId, unlinkFile } from "./feature.ts";
+import {
+  changes,
+  counts,
+  features,
+  functionId,
+  givesCookie,
+  sameAsBpftool,
+  tracepointId,
+  unlinkFile,
+} from "./feature.ts";
 
 const test = suite("functions under other kernels");
 failOnLeaks(test);
@@ -65,6 +75,14 @@ feature("fentry of a module", [], () => {
   using links = object.attach();
   assert.is(Object.keys(links.links).length, 2);
   for (const link of Object.values(links.links)) sameAsBpftool(link);
+  const info = [...listBtf()].find(({ name }) => name === "tun")!;
+  using types = objectById(openBackend(), "btf", info.id);
+  const attachBtfId = loadKernelBtf("tun", { cache: new Map() }).typeByName("tun_chr_open", "func").id;
+  for (const expectedAttachType of ["trace_fentry", "trace_fexit"] as const) {
+    counts({ type: "tracing", expectedAttachType, attachBtf: types.number, attachBtfId }, attach, () =>
+      closeSync(openSync("/dev/net/tun", "r")),
+    );
+  }
 });
 feature("fentry.multi", ["6.1", "6.12", "6.18"], () => {
   using map = counter();
@@ -117,7 +135,9 @@ feature("lsm_cgroup", [], () => {
       inside(path, root, () => {
         udpSocket().close();
       });
-    counts({ ...lsm("socket_create", "lsm_cgroup"), result: 1 }, (program) => attachCgroup(program, path), open);
+    const spec = { ...lsm("socket_create", "lsm_cgroup"), result: 1 } as const;
+    counts(spec, (program) => attachCgroup(program, path), open);
+    changes(spec, (program) => attachCgroup(program, path), open, { update: true, detach: true });
   });
 });
 
@@ -171,6 +191,25 @@ feature("a trace link outlives its process by a pin", [], () => {
   assert.is(map.get(0), last);
 });
 
+/** A program of an iterator that writes the number of each object, which is at an offset in its context. */
+function numbering(offset: number): Instruction[] {
+  return assemble(`
+    r2 = *(u64 *)(r1 + ${offset})
+    if r2 == 0 goto out
+    r1 = *(u64 *)(r1 + 0)
+    r2 = *(u64 *)(r1 + 16)
+    *(u64 *)(r10 - 8) = r2
+    r1 = *(u64 *)(r1 + 0)
+    r2 = r10
+    r2 += -8
+    r3 = 8
+    call seq_write
+    out:
+    r0 = 0
+    exit
+  `) as Instruction[];
+}
+
 feature("iterators", [], () => {
   using map = createMap({ type: "hash", key: u32, value: u64, maxEntries: 4 });
   map.set(1, 1n);
@@ -191,16 +230,26 @@ feature("iterators", [], () => {
     ["cgroup", { cgroup: { id: BigInt(statSync("/sys/fs/cgroup").ino), order: "descendants_pre" } }],
   ] as const) {
     using times = counter();
-    using program = loadProgram({
+    const spec = {
       type: "tracing",
       expectedAttachType: "trace_iter",
       attachBtfId: functionId(`bpf_iter_${name}`),
-      instructions: counting(times),
       license: "GPL",
-    });
+    } as const;
+    using program = loadProgram({ ...spec, instructions: numbering(name === "bpf_map_elem" ? 16 : 8) });
     using link = attachIterator(program, options);
     sameAsBpftool(link);
-    readIterator(link);
+    const output = readIterator(link);
+    assert.is(output.length % 8, 0);
+    const numbers = [...new BigUint64Array(output.buffer, output.byteOffset, output.length / 8)];
+    assert.equal(numbers, [...numbers.keys()].map(BigInt), name);
+    if (name === "bpf_map_elem") assert.is(numbers.length, 2);
+    if (name === "bpf_map") assert.ok(numbers.length >= [...listMaps()].length);
+    // There may be no sockets of some kinds.
+    if (!["tcp", "udp", "unix", "netlink"].includes(name)) assert.ok(numbers.length >= 1, name);
+    using counts = loadProgram({ ...spec, instructions: counting(times) });
+    link.update(counts, { expected: program });
+    assert.equal([...readIterator(link)], [], name);
     assert.ok(times.get(0)! >= 1n, name);
   }
 });
@@ -259,6 +308,41 @@ feature("freplace", [], () => {
     assert.equal([returned(first), returned(second)], [6, 500]);
   }
   assert.equal([returned(first), returned(second)], [6, 6]);
+});
+
+feature("freplace by an object", [], () => {
+  const bytes = readFileSync(join(repository, "test/fixtures/packet-count.el.o"));
+  const returned = (program: Program): number => program.run({ data: new Uint8Array(64) }).returnValue;
+  const [XDP_DROP, XDP_PASS] = [1, 2];
+  using target = loadObject(bytes, { programs: ["drop"] });
+  const drop = target.program("drop");
+  const spec = parseObject(bytes);
+  const pass = spec.programs.pass!;
+  Object.assign(pass, {
+    type: "ext",
+    attachType: undefined,
+    attachBtf: true,
+    attachTo: "drop",
+    sectionName: "freplace",
+  });
+  spec.programs = { pass };
+  using object = loadObject(spec, { targets: { pass: drop } });
+  assert.is(returned(drop), XDP_DROP);
+  {
+    using links = object.attach();
+    sameAsBpftool(links.links.pass!);
+    assert.is(returned(drop), XDP_PASS);
+  }
+  assert.is(returned(drop), XDP_DROP);
+});
+
+feature("changes of links to functions", [], () => {
+  const kept = { update: false, detach: false };
+  changes(tracing("trace_fentry", "vfs_unlink"), attach, unlinkFile, kept);
+  changes(lsm("file_open"), attach, openFile, kept);
+  const spec = { type: "tracing", expectedAttachType: "trace_raw_tp" } as const;
+  const exec = (): void => void spawnSync("true");
+  changes({ ...spec, attachBtfId: tracepointId("sched_process_exec") }, attach, exec, kept);
 });
 
 test.run();

@@ -19,7 +19,7 @@ import {
 import { loadProgram, type Program } from "../../src/programs/index.ts";
 import { counter, counting } from "../links/counter.ts";
 import { failOnLeaks, repository } from "../support/harness.ts";
-import { counts, features, givesCookie, unlinkFile } from "./feature.ts";
+import { changes, counts, features, givesCookie, unlinkFile } from "./feature.ts";
 
 const test = suite("probes under other kernels");
 failOnLeaks(test);
@@ -223,6 +223,21 @@ feature("perf event", [], () => {
   counts(perf, (program) => attachPerfEvent(program, { software: "context_switches" }), startProcess);
   const breakpoint = { breakpoint: addressOf("vfs_unlink"), access: "x" } as const;
   counts(perf, (program) => attachPerfEvent(program, breakpoint, { samplePeriod: 1 }), unlinkTwice);
+});
+
+feature("changes of links to probes", [], () => {
+  const kept = { update: false, detach: false };
+  changes(kprobe, (program) => attachKprobe(program, "vfs_unlink"), unlinkFile, kept);
+  changes(kprobe, (program) => attachUprobe(program, target, "one"), runTarget, kept);
+  const tracepoint = (program: Program): Link => attachTracepoint(program, "sched", "sched_process_exec");
+  changes({ type: "tracepoint" }, tracepoint, startProcess, kept);
+  const raw = (program: Program): Link => attachRawTracepoint(program, "sched_process_exec");
+  changes({ type: "raw_tracepoint" }, raw, startProcess, kept);
+});
+feature("changes of kprobe.multi, uprobe.multi", ["6.1"], () => {
+  const kept = { update: false, detach: false };
+  changes(multi, (program) => attachKprobeMulti(program, { symbols: ["vfs_unlink"] }), unlinkFile, kept);
+  changes(uprobeMulti, (program) => attachUprobeMulti(program, target, { places: ["one"] }), runTarget, kept);
 });
 
 test.run();

@@ -5,7 +5,6 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exit, mov, program, r0 } from "../../src/asm/index.ts";
 import type { BpfError } from "../../src/errors.ts";
-import type { AttachType } from "../../src/kernel-abi/index.ts";
 import {
   attachReuseport,
   attachSocketFilter,
@@ -20,18 +19,8 @@ import { call, keepAlive, kernelBuffer } from "../../src/syscall/call.ts";
 import { kernelOlderThan, openBackend } from "../../src/syscall/index.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
-import {
-  bindTo,
-  inNewNetwork,
-  jsonOf,
-  receiveAll,
-  sendPackets,
-  system,
-  talk,
-  tcpPair,
-  tool,
-  udpSocket,
-} from "./network.ts";
+import { bindTo, inNewNetwork, jsonOf, receiveAll, sendPackets, system, tool, udpSocket } from "./network.ts";
+import { withSockmap } from "./sockmap.ts";
 
 const test = suite("programs of sockets");
 failOnLeaks(test);
@@ -236,43 +225,6 @@ for (const link of kernelOlderThan(6, 10) ? [false] : [true, false]) {
       assert.equal(queryAttached({ map: sockets }, attachType).programs, []);
     }
   });
-}
-
-/** Does something with programs of a map of sockets that count, each by itself, and with a connection made for it. */
-function withSockmap(
-  link: boolean,
-  kinds: readonly (readonly ["sk_skb" | "sk_msg", AttachType])[],
-  run: (counts: () => bigint[], exchange: () => void) => void,
-): void {
-  const PASS_OR_LENGTH = { sk_skb_stream_parser: 5 } as { readonly [attachType: string]: number };
-  using sockets = createMap({ type: "sockmap", key: u32, value: u32, maxEntries: 1 });
-  const maps = kinds.map(() => counter());
-  const programs = kinds.map(([type, expectedAttachType], i) => {
-    const instructions = counting(maps[i]!, PASS_OR_LENGTH[expectedAttachType] ?? 1);
-    return loadProgram({ type, expectedAttachType, instructions, license: "GPL", name: "p" });
-  });
-  const links = programs.map((one) => attachSockmap(one, sockets, { link }));
-  const exchange = (): void => {
-    const { client, server } = tcpPair();
-    try {
-      sockets.set(0, client.number);
-      talk(server, client, 10);
-      talk(client, server, 10);
-    } finally {
-      client.close();
-      server.close();
-    }
-  };
-  try {
-    const counts = (): bigint[] => maps.map((map) => map.get(0)!);
-    run(counts, exchange);
-    for (const one of links) one.close();
-    const before = counts();
-    exchange();
-    assert.equal(counts(), before, "detached");
-  } finally {
-    for (const one of [...links, ...programs, ...maps]) one.close();
-  }
 }
 
 for (const link of kernelOlderThan(6, 10) ? [false] : [true, false]) {
