@@ -86,17 +86,10 @@ function compileTargets(): void {
   };
   compile("gcc", "-O1", "links/usdt-target.c", "-o", join(to, "usdt-target"));
   compile("gcc", "-O1", "links/trigger.c", "-o", join(to, "trigger"));
-  compile(
-    "clang",
-    "--target=bpfel",
-    "-mcpu=v3",
-    "-O2",
-    "-g",
-    "-c",
-    "kernels/scheduler.c",
-    "-o",
-    join(to, "scheduler.o"),
-  );
+  for (const name of ["scheduler", "replace"]) {
+    const flags = ["--target=bpfel", "-mcpu=v3", "-O2", "-g", "-c"];
+    compile("clang", ...flags, `kernels/${name}.c`, "-o", join(to, `${name}.o`));
+  }
 }
 
 async function main(args: readonly string[]): Promise<number> {

@@ -285,6 +285,9 @@ function hashProblem(hash: Uint8Array | undefined): string | undefined {
 /** What an errno of `BPF_MAP_CREATE` means for a blueprint in which nothing is wrong as far as this library knows. */
 function refusal(map: MapDescription & { readonly type: MapType }, code: string): string | undefined {
   if (code === "EINVAL" || code === "ENOTSUPP") {
+    if (map.type === "struct_ops" && (map.flags & MapFlag.link) !== 0 && kernelOlderThan(6, 4)) {
+      return "functions that take effect by a link need Linux 6.4";
+    }
     const since = mapTypeSince(map.type);
     if (since === undefined) return `this kernel may not know the map type ${map.type}`;
     const [major = 0, minor = 0] = since.split(".").map(Number);

@@ -227,6 +227,13 @@ class Loader {
 
   /** The kernel says EINVAL, and no word in the log, to programs of which it does not know the kind. */
   #unknown(attempt: Attempt): BpfError | undefined {
+    const { expectedAttachType: kind, name = this.#spec.type } = this.#spec;
+    // Older kernels miss the one function that such a program has not.
+    const ofMany = /^trace_(fentry|fexit|fsession)_multi$/.test(kind ?? "");
+    if (ofMany && errnoName(attempt.result) === "EINVAL" && kernelOlderThan(7, 2)) {
+      const feature = `Loading program "${name}" (${this.#spec.type} for ${kind})`;
+      return new NotSupportedError(feature, { minimumKernel: "7.2", cause: this.#refused(attempt) });
+    }
     if (errnoName(attempt.result) !== "EINVAL" || !/^\s*(processed \d+ insns [^\n]*\s*)?$/.test(attempt.log))
       return undefined;
     const { type, expectedAttachType, name: shown = type } = this.#spec;

@@ -2,11 +2,17 @@ import { spawnSync } from "node:child_process";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exit, mov, r0 } from "../../src/asm/index.ts";
-import type { BpfError } from "../../src/errors.ts";
+import { type BpfError, NotSupportedError } from "../../src/errors.ts";
 import { type AttachType, AttachType as attachTypes, linkCreateAttr } from "../../src/kernel-abi/index.ts";
 import { attachFreplace, attachTracing, attachTracingMulti } from "../../src/links/index.ts";
 import { loadProgram, type Program } from "../../src/programs/index.ts";
-import { FakeKernel, loadKernelBtf, type SyscallTrace, traceSyscalls } from "../../src/syscall/index.ts";
+import {
+  FakeKernel,
+  kernelOlderThan,
+  loadKernelBtf,
+  type SyscallTrace,
+  traceSyscalls,
+} from "../../src/syscall/index.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
 import { counter, counting } from "./counter.ts";
 
@@ -125,6 +131,18 @@ test("many functions by one link", () => {
   assert.throws(() => onFake(fake, spec, (p) => attachTracingMulti(p, { btfIds: [] })), /no functions/);
   assert.throws(() => onFake(fake, spec, (p) => attachTracingMulti(p, { btfIds: [1], cookies: [] })), /0 cookies/);
 });
+
+if (kernelOlderThan(7, 2)) {
+  test("where the kernel has no links to many functions, the error says since when it would", () => {
+    const old = new FakeKernel().on("BPF_PROG_LOAD", () => "EINVAL");
+    assert.throws(
+      () => onFake(old, { type: "tracing", attachType: "trace_fexit_multi" }, () => ({ close() {} })),
+      (error: unknown) =>
+        error instanceof NotSupportedError &&
+        /^Loading program "p" \(tracing for trace_fexit_multi\) .*7\.2/.test(error.message),
+    );
+  });
+}
 
 test("programs of other kinds are refused before any call", () => {
   const { backend } = new FakeKernel();
