@@ -6,7 +6,7 @@ import { kernelString } from "../syscall/mount.ts";
 import { openTracefs, type Tracefs } from "../syscall/tracefs.ts";
 import { createLink, requireType } from "./create.ts";
 import type { Link } from "./link.ts";
-import { u64Array } from "./tracing.ts";
+import { u64Array } from "./number-arrays.ts";
 
 /** Which functions, and how. */
 export interface KprobeMultiOptions {
@@ -86,8 +86,8 @@ export function attachKprobeMulti(program: Program, options: KprobeMultiOptions)
   }
 }
 
-/** Functions that can be traced and match, each name once. */
-function traceable(program: Program, pattern: string, given: Tracefs | undefined): string[] {
+/** @internal Functions that can be traced and match, each name once. */
+export function traceable(program: Program, pattern: string, given: Tracefs | undefined): string[] {
   const tracefs = given ?? openTracefs(program.owner.backend);
   let text: string;
   try {

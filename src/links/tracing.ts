@@ -1,12 +1,17 @@
+import type { Btf } from "../btf/index.ts";
+import { closest } from "../bytes/index.ts";
 import { BpfError } from "../errors.ts";
 import type { AttachType } from "../kernel-abi/index.ts";
 import type { Program } from "../programs/index.ts";
-import { kernelBuffer } from "../syscall/call.ts";
 import { rawTracepointOpen } from "../syscall/commands.ts";
 import { errnoName } from "../syscall/errno.ts";
 import { Fd } from "../syscall/fd.ts";
+import { loadKernelBtf } from "../syscall/kernel-btf.ts";
+import type { Tracefs } from "../syscall/tracefs.ts";
 import { createLink, linkError, requireType, tryCreateLink } from "./create.ts";
+import { traceable } from "./kprobe-multi.ts";
 import { Link } from "./link.ts";
+import { u32Array, u64Array } from "./number-arrays.ts";
 
 /** How to attach a program whose target was fixed when it was loaded. */
 export interface TracingOptions {
@@ -116,12 +121,18 @@ export function attachFreplace(program: Program, target?: FreplaceOptions): Link
   );
 }
 
-/** Functions to attach to at once. */
+/** Functions to attach to at once: in one of the three ways. */
 export interface TracingMultiOptions {
+  /** Functions of the kernel by name. */
+  readonly symbols?: readonly string[] | undefined;
+  /** Functions of the kernel whose names match, with `*` and `?`: among those that can be traced. */
+  readonly pattern?: string | undefined;
   /** Numbers of the functions in the BTF of the kernel, or of the module that the program was loaded for. */
-  readonly btfIds: readonly number[];
-  /** A value for `get_attach_cookie` for each. */
+  readonly btfIds?: readonly number[] | undefined;
+  /** A value for `get_attach_cookie` for each symbol or number. */
   readonly cookies?: readonly bigint[] | undefined;
+  /** Where tracefs is, for `pattern`. Default: where it is mounted, or a private instance. */
+  readonly tracefs?: Tracefs | undefined;
 }
 
 /**
@@ -130,13 +141,22 @@ export interface TracingMultiOptions {
  *
  * @param program open program
  * @param options functions, cookies
- * @throws NotSupportedError on kernels without; SyscallError; RangeError when there are not as many cookies as functions
+ * @throws NotSupportedError on kernels without; BpfError `ERR_ATTACH_TARGET` for functions that are not in the kernel's
+ *   BTF, or in several forms, and patterns that match none; RangeError when there are not as many cookies as functions;
+ *   SyscallError
  */
 export function attachTracingMulti(program: Program, options: TracingMultiOptions): Link {
-  const { btfIds, cookies } = options;
+  const { cookies, pattern } = options;
   const attachType = program.expectedAttachType;
+  requireType(program, "many functions", "tracing");
+  if ([options.btfIds, options.symbols, pattern].filter((one) => one !== undefined).length !== 1) {
+    throw new TypeError("Give one of symbols, pattern and btfIds");
+  }
+  if (pattern !== undefined && cookies !== undefined) {
+    throw new TypeError("Cookies go with symbols or numbers: the order of a pattern's matches is not known");
+  }
+  const btfIds = options.btfIds ?? functionIds(program, options);
   const target = `${btfIds.length} function${btfIds.length === 1 ? "" : "s"}`;
-  requireType(program, target, "tracing");
   if (attachType === undefined || !/^trace_(fentry|fexit|fsession)_multi$/.test(attachType)) {
     const message = `Cannot attach ${program.owner.label} to ${target}: it was loaded for ${attachType ?? "one"}`;
     throw new BpfError("ERR_TYPE_MISMATCH", message);
@@ -153,22 +173,28 @@ export function attachTracingMulti(program: Program, options: TracingMultiOption
   return createLink(program, attr, { type: "tracing_multi", attachType, target, since: "7.2" });
 }
 
-/** @internal 32-bit numbers, where the kernel may read them. */
-export function u32Array(values: readonly number[]): Uint8Array {
-  const bytes = kernelBuffer(values.length * 4);
-  const view = new DataView(bytes.buffer);
-  values.forEach((value, index) => {
-    view.setUint32(index * 4, value, true);
+/** Numbers of functions in the BTF of the kernel. A name may stand there several times, in forms that differ. */
+function functionIds(program: Program, { symbols, pattern, tracefs }: TracingMultiOptions): number[] {
+  const btf = loadKernelBtf();
+  if (pattern !== undefined) {
+    const ids = traceable(program, pattern, tracefs).map((name) => btf.idsByName(name, "func"));
+    const single = ids.filter((list) => list.length === 1).map((list) => list[0]!);
+    if (single.length > 0) return single;
+    throw new BpfError("ERR_ATTACH_TARGET", `No function in the kernel's BTF that can be traced matches "${pattern}"`);
+  }
+  return symbols!.map((name) => {
+    const ids = btf.idsByName(name, "func");
+    if (ids.length === 1) return ids[0]!;
+    const why = ids.length === 0 ? "it is not in the kernel's BTF" : `it has ${ids.length} forms in the kernel's BTF`;
+    throw new BpfError("ERR_ATTACH_TARGET", `Cannot attach ${program.owner.label} to function "${name}": ${why}`, {
+      hint: ids.length === 0 ? suggestion(btf, name) : "give one of them by its number",
+    });
   });
-  return bytes;
 }
 
-/** @internal 64-bit numbers, where the kernel may read them. */
-export function u64Array(values: readonly (bigint | number)[]): Uint8Array {
-  const bytes = kernelBuffer(values.length * 8);
-  const view = new DataView(bytes.buffer);
-  values.forEach((value, index) => {
-    view.setBigUint64(index * 8, BigInt(value), true);
-  });
-  return bytes;
+function suggestion(btf: Btf, name: string): string | undefined {
+  const names: string[] = [];
+  for (const func of btf.functions()) names.push(func.name);
+  const near = closest(name, names);
+  return near === undefined ? undefined : `did you mean ${near}?`;
 }

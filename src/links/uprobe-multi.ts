@@ -2,7 +2,7 @@ import { BpfError } from "../errors.ts";
 import type { Program } from "../programs/index.ts";
 import { createLink, requireType } from "./create.ts";
 import type { Link } from "./link.ts";
-import { u64Array } from "./tracing.ts";
+import { u64Array } from "./number-arrays.ts";
 import { type UprobePlace, UprobePlaces } from "./uprobe-place.ts";
 
 /** Which places, and how. */

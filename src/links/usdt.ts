@@ -16,7 +16,7 @@ import type { Fd } from "../syscall/fd.ts";
 import { probeFeature } from "../syscall/features.ts";
 import { requireType } from "./create.ts";
 import { Link } from "./link.ts";
-import { u32Array, u64Array } from "./tracing.ts";
+import { u32Array, u64Array } from "./number-arrays.ts";
 import { attachUprobe } from "./uprobe.ts";
 import { attachUprobeMulti } from "./uprobe-multi.ts";
 import { UprobePlaces } from "./uprobe-place.ts";

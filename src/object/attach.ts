@@ -9,6 +9,7 @@ import {
   attachSyscall,
   attachTracepoint,
   attachTracing,
+  attachTracingMulti,
   attachUprobe,
   attachUprobeMulti,
   attachUsdt,
@@ -63,6 +64,9 @@ const kprobeMulti: Attach = (program, target, spec) => {
   return attachKprobeMulti(program, { pattern: target, return: isReturn });
 };
 
+const tracingMulti: Attach = (program, target) =>
+  attachTracingMulti(program, /[*?]/.test(target) ? { pattern: target } : { symbols: [target] });
+
 /** `/path/to/binary:rest`: the path may have colons, the rest has none. */
 function splitBinary(target: string, spec: ObjectProgramSpec): [binary: string, rest: string] {
   const colon = target.lastIndexOf(":");
@@ -107,6 +111,9 @@ const BY_RULE: { readonly [rule: string]: Attach } = {
   fmod_ret: fixedTarget,
   fsession: fixedTarget,
   lsm: fixedTarget,
+  "fentry.multi": tracingMulti,
+  "fexit.multi": tracingMulti,
+  "fsession.multi": tracingMulti,
   freplace,
   iter: iterator,
   kprobe,

@@ -98,6 +98,21 @@ feature("fentry.multi", ["6.1", "6.12", "6.18"], () => {
   assert.is(link.info().type, "tracing_multi");
 });
 
+feature("fexit.multi by a pattern", ["6.1", "6.12", "6.18"], () => {
+  using map = counter();
+  using program = loadProgram({
+    type: "tracing",
+    expectedAttachType: "trace_fexit_multi",
+    instructions: counting(map),
+    license: "GPL",
+  });
+  using link = attachTracingMulti(program, { pattern: "vfs_unlin?" });
+  unlinkFile();
+  assert.is(map.get(0), 1n);
+  const info = link.info();
+  assert.ok(info.type === "tracing_multi" && info.count === 1);
+});
+
 const BPF_F_SLEEPABLE = 1 << 4;
 
 /** The fixture with a program in a section of every name, of which those are loaded that are given, with their targets. */

@@ -1,4 +1,7 @@
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { exit, mov, r0 } from "../../src/asm/index.ts";
@@ -11,6 +14,7 @@ import {
   kernelOlderThan,
   loadKernelBtf,
   type SyscallTrace,
+  type Tracefs,
   traceSyscalls,
 } from "../../src/syscall/index.ts";
 import { failOnLeaks, requires } from "../support/harness.ts";
@@ -159,6 +163,40 @@ test("programs of other kinds are refused before any call", () => {
   ]) {
     assert.throws(run, (error: BpfError) => error.code === "ERR_TYPE_MISMATCH");
   }
+});
+
+kernel("functions are found by name in the kernel's BTF", () => {
+  const ids: number[][] = [];
+  const fake = new FakeKernel().on("BPF_LINK_CREATE", (request) => {
+    const count = request.get(linkCreateAttr, "tracing_multi.cnt");
+    ids.push([...new Uint32Array(request.memory(linkCreateAttr, "tracing_multi.ids", 4 * count).slice().buffer)]);
+    return undefined;
+  });
+  const spec = { type: "tracing", attachType: "trace_fexit_multi" } as const;
+  const attach = (options: Parameters<typeof attachTracingMulti>[1]): void =>
+    void onFake(fake, spec, (p) => attachTracingMulti(p, options));
+  const btf = loadKernelBtf();
+  attach({ symbols: ["vfs_unlink", "vfs_rmdir"] });
+  assert.equal(ids, [[btf.typeByName("vfs_unlink", "func").id, btf.typeByName("vfs_rmdir", "func").id]]);
+  assert.throws(
+    () => attach({ symbols: ["vfs_unlinkk"] }),
+    (error: BpfError) => error.code === "ERR_ATTACH_TARGET" && /did you mean vfs_unlink\?/.test(error.message),
+  );
+  const path = mkdtempSync(join(tmpdir(), "rawbpf-tracing-"));
+  try {
+    writeFileSync(join(path, "available_filter_functions"), "vfs_unlink\nvfs_rmdir\nno_such_function\nother\n");
+    const tracefs: Tracefs = { path, detached: false, close() {}, [Symbol.dispose]() {} };
+    attach({ pattern: "vfs_*", tracefs });
+    assert.equal(ids[1]!.sort(), [...ids[0]!].sort());
+    assert.throws(
+      () => attach({ pattern: "no_such_*", tracefs }),
+      /No function in the kernel's BTF that can be traced/,
+    );
+  } finally {
+    rmSync(path, { recursive: true });
+  }
+  assert.throws(() => attach({}), TypeError);
+  assert.throws(() => attach({ pattern: "vfs_*", cookies: [1n] }), TypeError);
 });
 
 test.run();
